@@ -1,0 +1,1 @@
+"""EDGES: the only code that can fail for reasons of its own."""

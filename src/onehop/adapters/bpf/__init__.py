@@ -1,0 +1,1 @@
+"""The eBPF datapath: loader, layout and the effector over its maps."""

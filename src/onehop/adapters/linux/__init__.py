@@ -1,0 +1,1 @@
+"""Linux: links, raw frames, namespaces."""

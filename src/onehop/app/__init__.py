@@ -1,0 +1,1 @@
+"""WIRING: the ring, the driver and the processes built from them."""

@@ -1,0 +1,1 @@
+"""A cluster on one machine, in network namespaces."""

@@ -1,0 +1,1 @@
+"""WORDS: what the system talks about. Frozen values and enums; the standard library only."""

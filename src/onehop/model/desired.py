@@ -1,0 +1,100 @@
+"""Desired: what is wanted of the outside world, complete, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from onehop.model.address import IPAddress
+from onehop.model.reason import Refusal
+from onehop.model.service import Backend, Condition, Frontend, Key, TrafficPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontendDesired:
+    """One frontend with its backends.
+
+    `backends` are those this node may send to, already cut to the local ones under Local, in a
+    stable order (address, port). `total` counts the usable backends of the whole cluster.
+    """
+
+    frontend: Frontend
+    service: Key
+    policy: TrafficPolicy
+    backends: tuple[Backend, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatapathDesired:
+    """All that the node's datapath holds; `node_addresses` answer NodePort frontends."""
+
+    frontends: tuple[FrontendDesired, ...] = ()
+    node_addresses: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """An address this node answers for at layer 2; `links` None means every usable link."""
+
+    address: IPAddress
+    links: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDesired:
+    """All that is wanted of one node.
+
+    `withheld` tells for each Service's address why this node does not announce it.
+    """
+
+    datapath: DatapathDesired
+    announcements: tuple[Announcement, ...] = ()
+    withheld: Mapping[tuple[Key, IPAddress], Refusal] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """What a Service's status ought to say: addresses (v4 before v6) and conditions.
+
+    `pool` is the owner of the addresses, empty when there are none. `refusal` is why not.
+    """
+
+    key: Key
+    addresses: tuple[IPAddress, ...] = ()
+    pool: str = ""
+    refusal: Refusal | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterDesired:
+    """All that the controller wants written: one status for every Service it is in charge of.
+
+    `released` are addresses that deleted Services held and that nobody else has got since.
+    """
+
+    statuses: Mapping[Key, ServiceStatus]
+    released: Mapping[Key, tuple[IPAddress, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One thing an effector could not do, and when to try again (monotonic seconds)."""
+
+    subject: str
+    refusal: Refusal
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a `sync` changed and what failed."""
+
+    changed: int = 0
+    failures: tuple[Failure, ...] = ()

@@ -1,0 +1,129 @@
+"""Reason: every way to say no, each with its sentence and where it shows.
+
+One enum serves the decision, the log, the metric, the condition and `onehop explain`. The members
+of the datapath part stand in the same order as `enum reason` in bpf/reason.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(Enum):
+    """How much a reason matters to whoever reads it."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Reason(Enum):
+    """A refusal: the value is (code, sentence, severity); `code` is what programs match."""
+
+    # configuration
+    MANIFEST_UNREADABLE = ("ManifestUnreadable", "the file is not valid YAML", "error")
+    FIELD_INVALID = ("FieldInvalid", "a field has a value that its kind does not allow", "error")
+    POOL_OVERLAP = ("PoolOverlap", "the pool shares addresses with another pool", "error")
+    DUPLICATE_OBJECT = ("DuplicateObject", "two files hold an object of this name", "error")
+    UNKNOWN_POOL = ("UnknownPool", "no pool has this name", "warning")
+    # allocation
+    NO_POOLS = ("NoPools", "there is no IPAddressPool", "warning")
+    NO_CLUSTER_IP = ("NoClusterIP", "the Service has no cluster IP yet", "info")
+    CLASS_IGNORED = ("ClassIgnored", "loadBalancerClass belongs to another controller", "info")
+    NOT_LOAD_BALANCER = ("NotLoadBalancer", "the Service is not of type LoadBalancer", "info")
+    POOL_EXHAUSTED = ("PoolExhausted", "no address is free in the pools it may use", "error")
+    NO_POOL_FOR_SERVICE = ("NoPoolForService", "no pool may serve this Service", "error")
+    ADDRESS_IN_USE = ("AddressInUse", "the requested address belongs to another Service", "error")
+    ADDRESS_NOT_IN_POOL = ("AddressNotInPool", "the requested address is in no pool", "error")
+    ADDRESS_INVALID = ("AddressInvalid", "the requested address cannot be read", "error")
+    REQUEST_CONFLICT = ("RequestConflict", "two requests contradict each other", "error")
+    FAMILY_MISMATCH = ("FamilyMismatch", "the families do not fit the Service's", "error")
+    BUGGY_ADDRESS = ("BuggyAddress", "the pool avoids addresses that end in .0 or .255", "error")
+    SHARING_REFUSED = ("SharingRefused", "the address may not be shared with its holder", "error")
+    POOL_FORBIDDEN = ("PoolForbidden", "the pool's serviceAllocation excludes it", "error")
+    # eligibility and election
+    NO_ADDRESS = ("NoAddress", "the Service has no address yet", "info")
+    ADDRESS_IN_NO_POOL = ("AddressInNoPool", "its address belongs to no pool", "warning")
+    NO_ADVERTISEMENT = ("NoAdvertisement", "no L2Advertisement covers it", "warning")
+    SHARED_WITH_SELECTOR = (
+        "SharedWithSelector",
+        "a shared address cannot be announced by an L2Advertisement with serviceSelectors",
+        "warning",
+    )
+    NO_ENDPOINTS = ("NoEndpoints", "no endpoint can serve", "warning")
+    NO_LOCAL_ENDPOINT = ("NoLocalEndpoint", "policy Local, and no endpoint here can serve", "info")
+    NODE_UNKNOWN = ("NodeUnknown", "no Node object has this name", "error")
+    NODE_EXCLUDED = ("NodeExcluded", "the node is excluded from load balancers by label", "info")
+    NODE_NETWORK_UNAVAILABLE = (
+        "NodeNetworkUnavailable",
+        "the node's NetworkUnavailable condition is true",
+        "warning",
+    )
+    NODE_NOT_SELECTED = ("NodeNotSelected", "no L2Advertisement selects the node", "info")
+    NODE_DEAD = ("NodeDead", "the node's speaker does not answer", "warning")
+    NOT_OWNER = ("NotOwner", "another node owns the address", "info")
+    NO_LINK = ("NoLink", "no link of the node may announce the address", "warning")
+    # what a later release serves
+    AFFINITY_UNSUPPORTED = (
+        "AffinityUnsupported",
+        "sessionAffinity ClientIP is not served by this datapath yet",
+        "warning",
+    )
+    SOURCE_RANGES_UNSUPPORTED = (
+        "SourceRangesUnsupported",
+        "loadBalancerSourceRanges is not served by this datapath yet",
+        "warning",
+    )
+    PROTOCOL_UNSUPPORTED = (
+        "ProtocolUnsupported",
+        "the port's protocol is not served by this datapath yet",
+        "warning",
+    )
+    # the node's machinery
+    ADDRESS_CONFLICT = ("AddressConflict", "another host claims the address", "error")
+    CAPABILITY_MISSING = ("CapabilityMissing", "the process lacks a capability", "error")
+    KERNEL_LACKS = ("KernelLacks", "the kernel lacks what the datapath needs", "error")
+    MAP_FULL = ("MapFull", "a map of the datapath is full", "error")
+    BACKEND_UNROUTED = ("BackendUnrouted", "no route leads to the local backend", "warning")
+    DATAPATH_FAILED = ("DatapathFailed", "the datapath could not be programmed", "error")
+    LINK_FAILED = ("LinkFailed", "the link could not be opened", "error")
+
+    def __init__(self, code: str, sentence: str, severity: str) -> None:
+        self.code = code
+        self.sentence = sentence
+        self.severity = Severity(severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A reason with its particulars; `detail` names the object, address or field at fault."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if not self.detail:
+            return f"{self.reason.code}: {self.reason.sentence}"
+        return f"{self.reason.code}: {self.reason.sentence} ({self.detail})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong with the configuration: where, which object, which field, and why.
+
+    `source` is a file name with the line when the store is a folder, empty otherwise; `line` is
+    1-based and 0 when unknown. `object` reads `Kind namespace/name`, `field` `spec.addresses[0]`.
+    """
+
+    source: str
+    line: int
+    object: str
+    field: str
+    reason: Reason
+    detail: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}: " if self.line else f"{self.source}: "
+        subject = " ".join(part for part in (self.object, self.field) if part)
+        return f"{where if self.source else ''}{subject}: {self.detail} [{self.reason.code}]"

@@ -1,0 +1,1 @@
+"""MACHINES: bytes, time and state in, effects out. No I/O."""
