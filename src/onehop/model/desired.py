@@ -11,6 +11,10 @@ from onehop.model.reason import Refusal
 from onehop.model.service import Backend, Condition, Frontend, Key, TrafficPolicy
 
 
+def _no_frontends() -> Mapping[Key, tuple[FrontendDesired, ...]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontendDesired:
     """One frontend with its backends.
@@ -28,9 +32,13 @@ class FrontendDesired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatapathDesired:
-    """All that the node's datapath holds; `node_addresses` answer NodePort frontends."""
+    """All that the node's datapath holds; `node_addresses` answer NodePort frontends.
 
-    frontends: tuple[FrontendDesired, ...] = ()
+    Frontends stand by Service, and a Service that did not change keeps the identical tuple: a
+    diff of ten thousand costs ten thousand pointer comparisons.
+    """
+
+    frontends: Mapping[Key, tuple[FrontendDesired, ...]] = field(default_factory=_no_frontends)
     node_addresses: tuple[IPAddress, ...] = ()
 
 
