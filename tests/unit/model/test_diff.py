@@ -1,0 +1,45 @@
+"""From have to want: the steps, and growth before it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onehop.model.diff import diff, grow
+
+tables = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
+
+
+@given(tables, tables)
+def test_the_steps_turn_have_into_want(have: dict[int, int], want: dict[int, int]) -> None:
+    steps = diff(have, want)
+    after = {k: v for k, v in have.items() if k not in steps.remove}
+    after |= dict(steps.add) | dict(steps.change)
+    assert after == want
+    assert not set(steps.add) & set(have)
+    assert set(steps.change) <= set(have)
+
+
+@given(tables)
+def test_no_steps_when_nothing_changed(table: dict[int, int]) -> None:
+    assert not diff(table, dict(table))
+
+
+def test_a_difference_of_any_kind_is_true() -> None:
+    assert diff({}, {1: "a"})
+    assert diff({1: "a"}, {1: "b"})
+    assert diff({1: "a"}, {})
+
+
+def test_equal_but_not_identical_values_are_no_change() -> None:
+    assert not diff({1: (1, 2)}, {1: (1, int("2"))})
+
+
+@given(tables, tables)
+def test_growth_loses_nothing_and_already_serves_what_is_wanted(
+    have: dict[int, int], want: dict[int, int]
+) -> None:
+    grown = grow(have, want)
+    assert set(grown) == set(have) | set(want)
+    assert all(grown[key] == value for key, value in want.items())
+    assert not diff(grown, want).add
