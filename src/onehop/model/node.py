@@ -33,8 +33,9 @@ class Node:
 class Link:
     """A network link of this node, as netlink reports it.
 
-    `master` is the index of a bridge or bond it belongs to, 0 for none.
-    `addresses` carry the prefix length of each address.
+    `up` means: set up, and with carrier. `master` is the index of a bridge or bond it belongs to,
+    0 for none. `addresses` carry the prefix length of each address. `carrier_changes` counts how
+    often the carrier came or went, so that two looks show a loss between them.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Link:
     master: int = 0
     kind: str = ""
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    carrier_changes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,137 @@
+"""What ARP and NDP announcers share: the addresses held on one link, and their life.
+
+Per address, all transitions live here:
+
+    absent --set_addresses--> announcing --last repeat--> held
+       ^                          |                        |
+       +------set_addresses-------+------------------------+
+                                  claim of another station |
+    (announcing | held) --claim--> claimed --SETTLE--> report + one defence --> as before
+
+A held address is answered for in every state. Nothing is ever given up because somebody else
+claims it: which node owns an address is decided elsewhere, from more than one link can hear.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onehop.model.address import IPAddress, Mac
+from onehop.proto.machine import AddressConflict, Effect, Send
+from onehop.proto.pacing import Conflicts, Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressCounters:
+    """What happened for one address since it became wanted."""
+
+    requests_received: int = 0
+    replies_sent: int = 0
+    gratuitous_sent: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: AddressCounters) -> AddressCounters:
+        return AddressCounters(
+            requests_received=self.requests_received + other.requests_received,
+            replies_sent=self.replies_sent + other.replies_sent,
+            gratuitous_sent=self.gratuitous_sent + other.gratuitous_sent,
+            conflicts=self.conflicts + other.conflicts,
+        )
+
+
+class Holding:
+    """One address with the frames that can be built before anybody asks.
+
+    `answer` is the part of a reply that does not depend on who asks.
+    """
+
+    __slots__ = ("address", "announcements", "answer", "conflicts", "gratuitous", "requests")
+
+    def __init__(self, address: IPAddress, answer: bytes, announcements: tuple[Send, ...]) -> None:
+        self.address = address
+        self.answer = answer
+        self.announcements = announcements
+        self.requests = 0
+        self.gratuitous = 0
+        self.conflicts = 0
+
+
+class Announcer(ABC):
+    """The addresses that one link answers for; a subclass speaks the protocol."""
+
+    def __init__(self, *, mac: Mac, repeats: tuple[float, ...]) -> None:
+        self._mac = mac
+        self._wanted: frozenset[IPAddress] = frozenset()
+        self._holdings: dict[bytes, Holding] = {}
+        self._schedule = Schedule(repeats)
+        self._conflicts = Conflicts()
+
+    @abstractmethod
+    def _hold(self, address: IPAddress) -> Holding:
+        """The holding of a newly wanted address."""
+
+    @abstractmethod
+    def receive_frame(self, frame: bytes, now: float) -> tuple[Effect, ...]:
+        """A frame arrived on the link."""
+
+    def set_addresses(self, addresses: frozenset[IPAddress], now: float) -> tuple[Effect, ...]:
+        """These addresses, and no others, are wanted on the link; new ones are announced."""
+        for address in self._wanted - addresses:
+            del self._holdings[address.packed]
+            self._schedule.forget(address.packed)
+            self._conflicts.forget(address.packed)
+        # Sorted, so that equal inputs give equal outputs.
+        for address in sorted(addresses - self._wanted, key=_packed):
+            self._holdings[address.packed] = self._hold(address)
+            self._schedule.start(address.packed)
+        self._wanted = addresses
+        return tuple(self._announcements_due(now))
+
+    @property
+    def deadline(self) -> float | None:
+        """When `wake` wants to be called, or None for never."""
+        scheduled, standing = self._schedule.deadline, self._conflicts.deadline
+        if scheduled is None or standing is None:
+            return standing if scheduled is None else scheduled
+        return min(scheduled, standing)
+
+    def wake(self, now: float) -> tuple[Effect, ...]:
+        """Time has reached the deadline: repeats, and conflicts that did not go away."""
+        effects = self._announcements_due(now)
+        for packed, claimant in self._conflicts.due(now):
+            holding = self._holdings[packed]
+            effects.append(AddressConflict(address=holding.address, claimant=Mac(claimant)))
+            self._announce(holding, effects)
+        return tuple(effects)
+
+    def counters(self) -> Mapping[IPAddress, AddressCounters]:
+        """What happened for each address held now. Every request counted was answered."""
+        return {
+            holding.address: AddressCounters(
+                requests_received=holding.requests,
+                replies_sent=holding.requests,
+                gratuitous_sent=holding.gratuitous,
+                conflicts=holding.conflicts,
+            )
+            for holding in self._holdings.values()
+        }
+
+    def _announcements_due(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for packed in self._schedule.due(now):
+            self._announce(self._holdings[packed], effects)
+        return effects
+
+    def _announce(self, holding: Holding, effects: list[Effect]) -> None:
+        holding.gratuitous += len(holding.announcements)
+        effects.extend(holding.announcements)
+
+    def _claimed(self, holding: Holding, claimant: bytes, now: float) -> None:
+        holding.conflicts += 1
+        self._conflicts.claimed(holding.address.packed, claimant, now)
+
+
+def _packed(address: IPAddress) -> bytes:
+    return address.packed
