@@ -1,0 +1,61 @@
+"""The controller: gives Services their addresses and writes them down, nothing else."""
+
+from __future__ import annotations
+
+from onehop.adapters.telemetry import Log
+from onehop.app.loop import Ring
+from onehop.app.ports import Store
+from onehop.core.allocate import Allocator
+from onehop.core.validate import problems
+from onehop.model.desired import ClusterDesired, Report
+from onehop.model.objects import Objects
+from onehop.model.reason import Problem
+
+
+class Controller:
+    """One round: objects in, statuses out."""
+
+    def __init__(self, store: Store, log: Log, *, lb_class: str | None = None) -> None:
+        self._store = store
+        self._log = log
+        self._allocator = Allocator(lb_class=lb_class)
+        self._told: frozenset[Problem] = frozenset()
+        self._last: ClusterDesired | None = None
+
+    def round(self) -> Report:
+        """Decide and write; a store that has not listed everything yet is only read."""
+        objects = self._store.objects()
+        self._tell(objects)
+        if not objects.complete:
+            return Report()
+        want = self._allocator.decide(objects)
+        self._tell_changes(want)
+        return self._store.sync(want)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        ring = Ring(self.round, self._log)
+        self._store.refresh()
+        ring.watch(self._store.fileno(), self._store.refresh)
+        self._log("controller-started")
+        await ring.run()
+
+    def _tell(self, objects: Objects) -> None:
+        now = frozenset((*objects.problems, *problems(objects)))
+        for problem in sorted(now - self._told, key=str):
+            self._log("problem", what=str(problem))
+        for problem in sorted(self._told - now, key=str):
+            self._log("solved", what=str(problem))
+        self._told = now
+
+    def _tell_changes(self, want: ClusterDesired) -> None:
+        before = self._last.statuses if self._last is not None else {}
+        for key, status in want.statuses.items():
+            if before.get(key) is status or before.get(key) == status:
+                continue
+            if status.refusal is not None:
+                self._log("refused", service=key, reason=str(status.refusal))
+            else:
+                addresses = ",".join(map(str, status.addresses))
+                self._log("allocated", service=key, addresses=addresses, pool=status.pool)
+        self._last = want

@@ -1,0 +1,70 @@
+"""The ring: wait until dirty, decide on a frozen value, sync in order, take reports as facts.
+
+The first fact after a quiet spell is acted on at once. Facts that arrive meanwhile are taken
+together by the next round, so a burst costs a few rounds and a single change waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+
+from onehop.adapters.telemetry import Log
+from onehop.model.desired import Report
+
+RETRY_FLOOR = 0.05  # seconds: a failing effector may not spin the loop
+
+
+class Ring:
+    """Runs one round whenever a watched descriptor brought something new or a retry is due."""
+
+    def __init__(self, round_: Callable[[], Report], log: Log) -> None:
+        self._round = round_
+        self._log = log
+        self._dirty = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._retry: asyncio.TimerHandle | None = None
+
+    def watch(self, fileno: int, refresh: Callable[[], bool]) -> None:
+        """Call `refresh` when the descriptor is readable; True starts a round."""
+
+        def readable() -> None:
+            if refresh():
+                self._dirty.set()
+
+        asyncio.get_running_loop().add_reader(fileno, readable)
+
+    def mark_dirty(self) -> None:
+        """A fact arrived that the next round has to see."""
+        self._dirty.set()
+
+    def stop(self) -> None:
+        """End after the round that is under way."""
+        self._stop.set()
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Go round until stopped by SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.stop)
+        self._dirty.set()
+        while True:
+            await self._dirty.wait()
+            if self._stop.is_set():
+                return
+            self._dirty.clear()
+            self._after(self._round())
+
+    def _after(self, report: Report) -> None:
+        for failure in report.failures:
+            self._log("failed", subject=failure.subject, reason=str(failure.refusal))
+        due = [f.retry_at for f in report.failures if f.retry_at is not None]
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if due:
+            delay = max(RETRY_FLOOR, min(due) - time.monotonic())
+            self._retry = asyncio.get_running_loop().call_later(delay, self._dirty.set)

@@ -1,0 +1,85 @@
+"""What the loops need of the world: the store, the links, the announcers and the datapath."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from onehop.model.desired import Announcement, ClusterDesired, DatapathDesired, Report
+from onehop.model.node import Link
+from onehop.model.objects import Objects
+
+
+class Store(Protocol):
+    """A source of objects that says when it has new ones."""
+
+    def objects(self) -> Objects:
+        """The current value."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when something may have changed."""
+        ...
+
+    def refresh(self) -> bool:
+        """Take in what changed; True when `objects` gives a new value."""
+        ...
+
+    def sync(self, want: ClusterDesired) -> Report:
+        """Write the controller's decisions."""
+        ...
+
+
+class LinkSource(Protocol):
+    """The links of this host."""
+
+    def links(self) -> tuple[Link, ...]:
+        """The current value."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when something may have changed."""
+        ...
+
+    def refresh(self) -> bool:
+        """Take in what changed; True when `links` gives a new value."""
+        ...
+
+
+class Announcing(Protocol):
+    """Layer 2: answers for addresses."""
+
+    def sync(self, announcements: tuple[Announcement, ...], links: tuple[Link, ...]) -> Report:
+        """Answer for exactly these addresses."""
+        ...
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Counts by address."""
+        ...
+
+    def close(self) -> None:
+        """Stop answering."""
+        ...
+
+
+class Forwarding(Protocol):
+    """The service table of the node."""
+
+    def sync(self, want: DatapathDesired, *, shrink: bool = True) -> Report:
+        """Program what is wanted; without `shrink`, only add and change."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the maps; what is pinned goes on forwarding."""
+        ...
+
+
+class NoDatapath:
+    """Forwarding is another program's work: Cilium's or kube-proxy's."""
+
+    def sync(self, want: DatapathDesired, *, shrink: bool = True) -> Report:
+        """Nothing to program."""
+        del want, shrink
+        return Report()
+
+    def close(self) -> None:
+        """Nothing to let go of."""

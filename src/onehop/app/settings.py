@@ -1,0 +1,115 @@
+"""What a speaker is told at start, and the wiring of its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onehop.adapters.bpf.datapath import Datapath
+from onehop.adapters.bpf.errors import DatapathError
+from onehop.adapters.linux.link import Links
+from onehop.adapters.manifests import Manifests
+from onehop.adapters.telemetry import Log
+from onehop.app.announcers import Announcers
+from onehop.app.ports import Forwarding, NoDatapath
+from onehop.app.speaker import Speaker
+from onehop.core.balance import ring
+from onehop.core.decide import DecisionRules
+from onehop.model.address import IPAddress
+from onehop.model.node import Link
+from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerSettings:
+    """The command line of `onehop speaker`, checked."""
+
+    node: str
+    folder: Path
+    state: Path
+    lb_class: str | None = None
+    datapath: bool = True
+    delivery: Literal["fast", "stack"] = "fast"
+    bpf_dir: Path = Path("/sys/fs/bpf/onehop")
+    uplinks: tuple[str, ...] = ()
+    hook: str = "auto"
+    ignore_exclude_label: bool = False
+
+
+def run_speaker(settings: SpeakerSettings) -> Refusal | None:
+    """Serve until SIGTERM; a Refusal says why it could not start."""
+    store = Manifests(settings.folder, state=settings.state)
+    try:
+        store.refresh()
+        with Links() as links:
+            links.refresh()
+            datapath = _datapath(settings, store, links.links())
+            if isinstance(datapath, Refusal):
+                return datapath
+            asyncio.run(_serve(settings, store, links, datapath))
+    finally:
+        store.close()
+    return None
+
+
+async def _serve(
+    settings: SpeakerSettings, store: Manifests, links: Links, datapath: Forwarding
+) -> None:
+    log = Log()
+    speaker: Speaker | None = None
+
+    def conflict(fact: object) -> None:
+        if speaker is not None:
+            speaker.conflict(fact)
+
+    speaker = Speaker(
+        DecisionRules(
+            node=settings.node,
+            datapath=settings.datapath,
+            ignore_exclude_label=settings.ignore_exclude_label,
+            lb_class=settings.lb_class,
+        ),
+        store=store,
+        links=links,
+        announcers=Announcers(on_fact=conflict),
+        datapath=datapath,
+        log=log,
+        report_file=settings.state / "nodes" / f"{settings.node}.json",
+    )
+    await speaker.run()
+
+
+def _datapath(
+    settings: SpeakerSettings, store: Manifests, links: tuple[Link, ...]
+) -> Forwarding | Refusal:
+    if not settings.datapath:
+        return NoDatapath()
+    uplinks = settings.uplinks or _uplinks(store, settings.node, links)
+    if not uplinks:
+        return Refusal(
+            reason=Reason.NO_LINK,
+            detail=f"no link carries an address of Node {settings.node}: name it with --uplink",
+        )
+    try:
+        return Datapath(
+            settings.bpf_dir,
+            ring=ring,
+            delivery=settings.delivery,
+            uplinks=uplinks,
+            hook=settings.hook,
+        )
+    except DatapathError as error:
+        return Refusal(
+            reason=Reason.DATAPATH_FAILED,
+            detail=f"{error}; --datapath=none announces without forwarding",
+        )
+
+
+def _uplinks(store: Manifests, node: str, links: tuple[Link, ...]) -> tuple[str, ...]:
+    """The links that carry one of the Node's addresses."""
+    here = store.objects().nodes.get(Key("", node))
+    wanted: frozenset[IPAddress] = frozenset(here.addresses if here is not None else ())
+    return tuple(link.name for link in links if any(own.ip in wanted for own in link.addresses))

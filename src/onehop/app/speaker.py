@@ -1,0 +1,132 @@
+"""The speaker: one a node. Programs the node's datapath and announces what the node owns.
+
+Order of a round: grow the datapath, announce, shrink the datapath. Traffic is never attracted
+before it can be carried, and never dropped before it stopped being attracted. While the store is
+incomplete nothing shrinks and nothing new is announced.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from onehop.adapters.telemetry import Log
+from onehop.app.loop import Ring
+from onehop.app.ports import Announcing, Forwarding, LinkSource, Store
+from onehop.core.decide import DecisionRules, NodeDecider
+from onehop.core.snapshot import Snapshot
+from onehop.model.desired import DatapathDesired, NodeDesired, Report
+from onehop.proto.machine import AddressConflict
+
+
+class Speaker:
+    """One node's decisions, carried out."""
+
+    def __init__(
+        self,
+        rules: DecisionRules,
+        *,
+        store: Store,
+        links: LinkSource,
+        announcers: Announcing,
+        datapath: Forwarding,
+        log: Log,
+        report_file: Path | None = None,
+    ) -> None:
+        self._rules = rules
+        self._decider = NodeDecider(rules)
+        self._store = store
+        self._links = links
+        self._announcers = announcers
+        self._datapath = datapath
+        self._log = log
+        self._report_file = report_file
+        self._conflicts: dict[str, int] = {}
+        self._wanted = NodeDesired(datapath=DatapathDesired())
+        self._failures: tuple[str, ...] = ()
+
+    def round(self) -> Report:
+        """Decide on what is known now and carry it out."""
+        snapshot = Snapshot(objects=self._store.objects(), links=self._links.links())
+        want = self._decider.decide(snapshot)
+        if not snapshot.complete:
+            want = replace(want, announcements=self._wanted.announcements)
+        report = self._carry_out(want, snapshot)
+        self._tell(want)
+        self._wanted = want
+        failures = tuple(f"{f.subject}: {f.refusal}" for f in report.failures)
+        if failures != self._failures:
+            self._failures = failures
+            self._write_report()
+        return report
+
+    def conflict(self, fact: AddressConflict) -> None:
+        """Another host claims an address of ours: said, counted, never fought over."""
+        address = str(fact.address)
+        self._conflicts[address] = self._conflicts.get(address, 0) + 1
+        self._log("address-conflict", address=address, claimant=fact.claimant)
+        self._write_report()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM; then fall silent, and leave the pinned datapath forwarding."""
+        ring = Ring(self.round, self._log)
+        self._store.refresh()
+        self._links.refresh()
+        ring.watch(self._store.fileno(), self._store.refresh)
+        ring.watch(self._links.fileno(), self._links.refresh)
+        self._log("speaker-started", node=self._rules.node)
+        # What is loaded now lives long: keep the collector from walking it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        try:
+            await ring.run()
+        finally:
+            self._announcers.close()
+            self._datapath.close()
+            self._log("speaker-stopped", node=self._rules.node)
+
+    def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:
+        grown = self._datapath.sync(want.datapath, shrink=False)
+        announced = self._announcers.sync(want.announcements, snapshot.links)
+        shrunk = Report()
+        if snapshot.complete:
+            shrunk = self._datapath.sync(want.datapath)
+        return Report(
+            changed=grown.changed + announced.changed + shrunk.changed,
+            failures=tuple(
+                dict.fromkeys((*grown.failures, *announced.failures, *shrunk.failures))
+            ),
+        )
+
+    def _tell(self, want: NodeDesired) -> None:
+        if want.announcements is not self._wanted.announcements:
+            before = {item.address for item in self._wanted.announcements}
+            now = {item.address for item in want.announcements}
+            for address in sorted(now - before, key=str):
+                self._log("announced", address=address)
+            for address in sorted(before - now, key=str):
+                self._log("withdrawn", address=address)
+
+    def _write_report(self) -> None:
+        """What `onehop explain` reads: the last failures and conflicts of this node."""
+        if self._report_file is None:
+            return
+        body = {
+            "node": self._rules.node,
+            "at": time.time(),
+            "failures": self._failures,
+            "conflicts": self._conflicts,
+        }
+        text = json.dumps(body)
+        temporary = self._report_file.with_suffix(".tmp")
+        try:
+            self._report_file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text)
+            os.replace(temporary, self._report_file)
+        except OSError as error:
+            self._log("report-not-written", file=self._report_file, why=error.strerror)

@@ -1,0 +1,73 @@
+"""`onehop explain NS/NAME`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import yaml
+
+from onehop.app.explain import Explanation, explanation
+from onehop.cli import options
+from onehop.model.service import Key
+
+
+@click.command()
+@click.argument("service", metavar="NS/NAME")
+@options.manifests
+@options.state
+@options.lb_class
+@click.option("--node", help="Only this node's part.")
+@options.output
+def explain(
+    *,
+    service: str,
+    folder: Path,
+    state: Path | None,
+    lb_class: str | None,
+    node: str | None,
+    output: str,
+) -> None:
+    """Print why a Service has its address, its announcer and its backends, or has not."""
+    from onehop.adapters.manifests import Manifests
+
+    namespace, _, name = service.rpartition("/")
+    store = Manifests(folder, state=state)
+    try:
+        store.refresh()
+        found = explanation(
+            store.objects(),
+            Key(namespace or "default", name),
+            lb_class=lb_class,
+            state=state or folder / ".onehop",
+            node=node,
+        )
+    finally:
+        store.close()
+    if found is None:
+        raise click.ClickException(f"there is no Service {namespace or 'default'}/{name}")
+    if output == "json":
+        click.echo(json.dumps(asdict(found), indent=2))
+    elif output == "yaml":
+        click.echo(
+            yaml.safe_dump(json.loads(json.dumps(asdict(found))), sort_keys=False), nl=False
+        )
+    else:
+        click.echo("\n".join(_lines(found)))
+
+
+def _lines(found: Explanation) -> list[str]:
+    addresses = ", ".join(found.addresses) or "none"
+    pool = f" from pool {found.pool}" if found.pool else ""
+    lines = [f"Service {found.service}", f"  address   {addresses}{pool}"]
+    lines += [f"            - {line}" for line in found.allocation]
+    lines += [f"  election  {' > '.join(found.election) or 'no node is eligible'}"]
+    for node in found.nodes:
+        says = "announces" if node.announces else f"does not announce: {node.reason}"
+        lines.append(f"  {node.node}  {says}")
+        lines += [f"            {frontend}" for frontend in node.frontends]
+        lines += [f"            reported {report}" for report in node.reports]
+    lines += [f"  problem   {problem}" for problem in found.problems]
+    return lines

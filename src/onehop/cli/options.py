@@ -1,0 +1,45 @@
+"""Options that several commands share, so that a name means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+manifests = click.option(
+    "--manifests",
+    "folder",
+    required=True,
+    envvar="ONEHOP_MANIFESTS",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of Kubernetes objects as YAML, watched for change.",
+)
+
+state = click.option(
+    "--state",
+    envvar="ONEHOP_STATE",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder where the controller writes status.  [default: MANIFESTS/.onehop]",
+)
+
+lb_class = click.option(
+    "--lb-class",
+    help="loadBalancerClass to serve; without it, Services that name no class.",
+)
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="A table for people, or a form for programs.",
+)
+
+delivery = click.option(
+    "--delivery",
+    type=click.Choice(["fast", "stack"]),
+    default="fast",
+    show_default=True,
+    help="Local delivery: straight into the pod's device, or through the host's stack.",
+)

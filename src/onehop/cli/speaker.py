@@ -1,0 +1,78 @@
+"""`onehop speaker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onehop.app.settings import SpeakerSettings, run_speaker
+from onehop.cli import options
+from onehop.model.reason import Refusal
+
+
+@click.command()
+@click.option("--node-name", required=True, envvar="ONEHOP_NODE_NAME", help="Name of its Node.")
+@options.manifests
+@options.state
+@options.lb_class
+@click.option(
+    "--datapath",
+    type=click.Choice(["ebpf", "none"]),
+    default="ebpf",
+    show_default=True,
+    help="none: beside Cilium or kube-proxy, which then carry the traffic.",
+)
+@options.delivery
+@click.option(
+    "--bpf-dir",
+    envvar="ONEHOP_BPF_DIR",
+    default=Path("/sys/fs/bpf/onehop"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder on a bpffs where maps and links are pinned.",
+)
+@click.option(
+    "--uplink",
+    "uplinks",
+    multiple=True,
+    help="Link that clients come in by; may be repeated.  [default: links with a node address]",
+)
+@click.option(
+    "--hook",
+    type=click.Choice(["auto", "tcx", "clsact"]),
+    default="auto",
+    show_default=True,
+    help="Where programs are attached; auto takes tcx where the kernel has it.",
+)
+@click.option("--ignore-exclude-lb", is_flag=True, help="Announce from excluded nodes too.")
+def speaker(
+    *,
+    node_name: str,
+    folder: Path,
+    state: Path | None,
+    lb_class: str | None,
+    datapath: str,
+    delivery: str,
+    bpf_dir: Path,
+    uplinks: tuple[str, ...],
+    hook: str,
+    ignore_exclude_lb: bool,
+) -> None:
+    """Announce addresses and forward their traffic on one node."""
+    refusal = run_speaker(
+        SpeakerSettings(
+            node=node_name,
+            folder=folder,
+            state=state or folder / ".onehop",
+            lb_class=lb_class,
+            datapath=datapath == "ebpf",
+            delivery="stack" if delivery == "stack" else "fast",
+            bpf_dir=bpf_dir,
+            uplinks=uplinks,
+            hook=hook,
+            ignore_exclude_label=ignore_exclude_lb,
+        )
+    )
+    if isinstance(refusal, Refusal):
+        raise click.ClickException(str(refusal))

@@ -1,0 +1,344 @@
+"""What one node ought to do: its datapath, its announcements, and why it withholds the rest.
+
+`node_desired` is a pure function of a Snapshot. `NodeDecider` gives the same answer faster: it
+keeps each Service's result while the objects that made it are the identical objects, so one
+changed object among ten thousand costs one Service's decision and some pointer comparisons.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from onehop.core.elect import ranking
+from onehop.core.eligible import (
+    Eligibility,
+    covers,
+    eligibility,
+    pool_advertisements,
+    service_advertisements,
+    serving_nodes,
+    with_endpoints,
+)
+from onehop.core.frontends import frontends_of, unsupported
+from onehop.core.snapshot import Snapshot
+from onehop.core.validate import usable_pools
+from onehop.model.address import IPAddress
+from onehop.model.config import L2Advertisement, Pool
+from onehop.model.desired import Announcement, DatapathDesired, FrontendDesired, NodeDesired
+from onehop.model.node import Node
+from onehop.model.reason import Reason, Refusal
+from onehop.model.service import EndpointSlice, Key, Service
+
+
+def _none_refused() -> Mapping[str, Refusal]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceVerdict:
+    """What one Service asks of one node: the frontends, the announcements or why there are none.
+
+    `ranked` are the eligible nodes in the order of the election, `refused` the others' reasons.
+    """
+
+    frontends: tuple[FrontendDesired, ...] = ()
+    announcements: tuple[Announcement, ...] = ()
+    withheld: Refusal | None = None
+    pool: str = ""
+    ranked: tuple[str, ...] = ()
+    refused: Mapping[str, Refusal] = field(default_factory=_none_refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRules:
+    """What a speaker is told at start: who it is and what it may leave out.
+
+    `datapath` False: frontends are another program's work, and so are the features that ours
+    lacks. `lb_class` is the loadBalancerClass it serves, None for Services without one.
+    """
+
+    node: str
+    datapath: bool = True
+    ignore_exclude_label: bool = False
+    lb_class: str | None = None
+
+
+class _Configuration:
+    """Pools, advertisements, nodes and links at one instant, indexed."""
+
+    def __init__(self, snapshot: Snapshot, rules: DecisionRules) -> None:
+        objects = snapshot.objects
+        self.source = (objects.nodes, objects.pools, objects.l2_advertisements, snapshot.links)
+        self.rules = rules
+        self.nodes: tuple[Node, ...] = tuple(objects.nodes.values())
+        self.here = next((node for node in self.nodes if node.name == rules.node), None)
+        self.links = frozenset(link.name for link in snapshot.links)
+        self._advertisements = tuple(objects.l2_advertisements.values())
+        spans = sorted(
+            (
+                (range_.first.version, int(range_.first), int(range_.last), pool)
+                for pool in usable_pools(objects)
+                for range_ in pool.ranges
+            ),
+            key=lambda span: span[:3],
+        )
+        self._starts = [span[:2] for span in spans]
+        self._spans = spans
+        self._by_pool: dict[Key, tuple[L2Advertisement, ...]] = {}
+        self._candidates: dict[tuple[int, ...], Eligibility] = {}
+
+    def unchanged(self, snapshot: Snapshot) -> bool:
+        """Whether a later snapshot holds the same configuration."""
+        objects = snapshot.objects
+        now = (objects.nodes, objects.pools, objects.l2_advertisements, snapshot.links)
+        return all(a is b or a == b for a, b in zip(self.source, now, strict=True))
+
+    def pool_of(self, address: IPAddress) -> Pool | None:
+        """The pool that owns an address."""
+        at = bisect_right(self._starts, (address.version, int(address))) - 1
+        if at < 0:
+            return None
+        version, _, last, pool = self._spans[at]
+        return pool if version == address.version and int(address) <= last else None
+
+    def advertisements(self, pool: Pool) -> tuple[L2Advertisement, ...]:
+        """The advertisements of a pool."""
+        found = self._by_pool.get(pool.key)
+        if found is None:
+            found = self._by_pool[pool.key] = pool_advertisements(pool, self._advertisements)
+        return found
+
+    def candidates(self, advertisements: tuple[L2Advertisement, ...]) -> Eligibility:
+        """Nodes that these advertisements let announce."""
+        key = tuple(map(id, advertisements))
+        found = self._candidates.get(key)
+        if found is None:
+            found = self._candidates[key] = eligibility(
+                self.nodes,
+                advertisements,
+                ignore_exclude_label=self.rules.ignore_exclude_label,
+            )
+        return found
+
+
+def is_ours(service: Service, lb_class: str | None) -> bool:
+    """Whether a Service of type LoadBalancer belongs to this load balancer's class."""
+    return service.load_balancer_class == lb_class
+
+
+def _withheld(
+    reason: Reason | Refusal, frontends: tuple[FrontendDesired, ...] = (), pool: str = ""
+) -> ServiceVerdict:
+    refusal = reason if isinstance(reason, Refusal) else Refusal(reason=reason)
+    return ServiceVerdict(frontends=frontends, withheld=refusal, pool=pool)
+
+
+def _verdict(
+    service: Service, slices: tuple[EndpointSlice, ...], config: _Configuration
+) -> ServiceVerdict:
+    """The whole decision for one Service on one node."""
+    rules = config.rules
+    if service.type == "LoadBalancer" and not is_ours(service, rules.lb_class):
+        return _withheld(
+            Refusal(reason=Reason.CLASS_IGNORED, detail=str(service.load_balancer_class))
+        )
+    frontends: tuple[FrontendDesired, ...] = ()
+    if rules.datapath:
+        refusal = unsupported(service)
+        if refusal is not None:
+            return _withheld(refusal)
+        frontends = frontends_of(service, slices, rules.node)
+    if service.type != "LoadBalancer":
+        return _withheld(Reason.NOT_LOAD_BALANCER, frontends)
+    if not service.ingress:
+        return _withheld(Reason.NO_ADDRESS, frontends)
+    pool = config.pool_of(service.ingress[0])
+    if pool is None:
+        return _withheld(
+            Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=str(service.ingress[0])), frontends
+        )
+    return _announced(service, slices, config, pool, frontends)
+
+
+def _announced(
+    service: Service,
+    slices: tuple[EndpointSlice, ...],
+    config: _Configuration,
+    pool: Pool,
+    frontends: tuple[FrontendDesired, ...],
+) -> ServiceVerdict:
+    name = pool.key.name
+    advertisements = service_advertisements(service, config.advertisements(pool))
+    if isinstance(advertisements, Refusal):
+        return _withheld(advertisements, frontends, name)
+    any_usable, serving = serving_nodes(slices)
+    if not any_usable:
+        return _withheld(Reason.NO_ENDPOINTS, frontends, name)
+    found = with_endpoints(config.candidates(advertisements), service, serving)
+    ranked = ranking(service.ingress[0], found.nodes, advertisements)
+    names = tuple(node.name for node in ranked)
+    links = _links(config, advertisements)
+    refusal = _own_refusal(config, found, names, links)
+    if refusal is not None:
+        return ServiceVerdict(
+            frontends=frontends, withheld=refusal, pool=name, ranked=names, refused=found.refused
+        )
+    return ServiceVerdict(
+        frontends=frontends,
+        announcements=tuple(Announcement(address=a, links=links) for a in service.ingress),
+        pool=name,
+        ranked=names,
+        refused=found.refused,
+    )
+
+
+def _own_refusal(
+    config: _Configuration,
+    found: Eligibility,
+    ranked: tuple[str, ...],
+    links: frozenset[str] | None,
+) -> Refusal | None:
+    """Why the deciding node does not announce, or None when it does."""
+    node = config.rules.node
+    if config.here is None:
+        return Refusal(reason=Reason.NODE_UNKNOWN, detail=node)
+    if node in found.refused:
+        return found.refused[node]
+    if ranked[0] != node:
+        return Refusal(reason=Reason.NOT_OWNER, detail=f"{ranked[0]} owns it")
+    if links is not None and config.links and not links & config.links:
+        return Refusal(reason=Reason.NO_LINK, detail=f"none of {', '.join(sorted(links))}")
+    return None
+
+
+def _links(
+    config: _Configuration, advertisements: tuple[L2Advertisement, ...]
+) -> frozenset[str] | None:
+    """The links this node may announce on: the union of the lists, None when one has no list."""
+    here = [adv for adv in advertisements if config.here is not None and covers(adv, config.here)]
+    if any(not adv.links for adv in here):
+        return None
+    return frozenset(link for adv in here for link in adv.links)
+
+
+class NodeDecider:
+    """Answers `node_desired` again and again, keeping what cannot have changed."""
+
+    def __init__(self, rules: DecisionRules) -> None:
+        self._rules = rules
+        self._config: _Configuration | None = None
+        self._slices: Mapping[Key, EndpointSlice] = {}
+        self._by_service: dict[Key, tuple[EndpointSlice, ...]] = {}
+        self._services: Mapping[Key, Service] = {}
+        self._verdicts: dict[Key, ServiceVerdict] = {}
+        self._frontends: dict[Key, tuple[FrontendDesired, ...]] = {}
+        self._announced: dict[Key, tuple[Announcement, ...]] = {}
+        self._withheld: dict[Key, Refusal] = {}
+        self._announcements: tuple[Announcement, ...] = ()
+
+    def decide(self, snapshot: Snapshot) -> NodeDesired:
+        """What the node ought to do, given all that is known."""
+        touched = self._index_slices(snapshot.objects.slices)
+        services = snapshot.objects.services
+        if self._config is None or not self._config.unchanged(snapshot):
+            self._config = _Configuration(snapshot, self._rules)
+            touched = set(services)
+        else:
+            old = self._services
+            if services is not old:
+                touched.update(key for key, value in services.items() if old.get(key) is not value)
+        gone = [key for key in self._verdicts if key not in services]
+        self._services = services
+        if touched or gone:
+            self._replace(touched, gone)
+        return self._desired()
+
+    def verdict(self, key: Key) -> ServiceVerdict | None:
+        """The last decision about one Service, for `explain`."""
+        return self._verdicts.get(key)
+
+    def _index_slices(self, slices: Mapping[Key, EndpointSlice]) -> set[Key]:
+        old = self._slices
+        if slices is old:
+            return set()
+        changed = {slice_.service for key, slice_ in slices.items() if old.get(key) is not slice_}
+        changed |= {
+            before.service
+            for key, before in old.items()
+            if (after := slices.get(key)) is None or after.service != before.service
+        }
+        self._slices = slices
+        fresh: dict[Key, list[EndpointSlice]] = {key: [] for key in changed}
+        for slice_ in slices.values():
+            if slice_.service in fresh:
+                fresh[slice_.service].append(slice_)
+        for key, found in fresh.items():
+            self._by_service[key] = tuple(found)
+        return changed
+
+    def _replace(self, touched: set[Key], gone: list[Key]) -> None:
+        assert self._config is not None, "a configuration precedes every verdict"
+        frontends, announced = dict(self._frontends), self._announced
+        withheld = dict(self._withheld)
+        moved = False
+        for key in (*touched, *gone):
+            service = self._services.get(key)
+            old = announced.pop(key, ())
+            frontends.pop(key, None)
+            withheld.pop(key, None)
+            self._verdicts.pop(key, None)
+            if service is None:
+                moved = moved or bool(old)
+                continue
+            verdict = _verdict(service, self._by_service.get(key, ()), self._config)
+            self._verdicts[key] = verdict
+            if verdict.frontends:
+                frontends[key] = verdict.frontends
+            if verdict.announcements:
+                announced[key] = verdict.announcements
+            if verdict.withheld is not None:
+                withheld[key] = verdict.withheld
+            moved = moved or verdict.announcements != old
+        self._frontends, self._withheld = frontends, withheld
+        if moved:
+            self._announcements = _merged(announced)
+
+    def _desired(self) -> NodeDesired:
+        here = self._config.here if self._config is not None else None
+        return NodeDesired(
+            datapath=DatapathDesired(
+                frontends=self._frontends,
+                node_addresses=here.addresses if here is not None else (),
+            ),
+            announcements=self._announcements,
+            withheld=self._withheld,
+        )
+
+
+def _merged(announced: Mapping[Key, tuple[Announcement, ...]]) -> tuple[Announcement, ...]:
+    """All announcements, each address once: Services that share one unite their links."""
+    merged: dict[IPAddress, Announcement] = {}
+    for announcements in announced.values():
+        for item in announcements:
+            old = merged.setdefault(item.address, item)
+            if old is not item and old != item:
+                links = None if old.links is None or item.links is None else old.links | item.links
+                merged[item.address] = Announcement(address=item.address, links=links)
+    return tuple(merged.values())
+
+
+def node_desired(snapshot: Snapshot, rules: DecisionRules) -> NodeDesired:
+    """What a node ought to do, computed from nothing."""
+    return NodeDecider(rules).decide(snapshot)
+
+
+def service_verdict(snapshot: Snapshot, rules: DecisionRules, key: Key) -> ServiceVerdict | None:
+    """The decision about one Service on one node, or None when there is no such Service."""
+    service = snapshot.objects.services.get(key)
+    if service is None:
+        return None
+    slices = tuple(s for s in snapshot.objects.slices.values() if s.service == key)
+    return _verdict(service, slices, _Configuration(snapshot, rules))

@@ -1,0 +1,116 @@
+"""Which nodes may announce a Service's addresses now, and why the others may not.
+
+The rules are MetalLB's: a node is out when it carries the exclude label, when its network is
+unavailable, when no L2Advertisement of the address's pool selects it, and, under
+externalTrafficPolicy Local, when none of its endpoints can serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from onehop.model.config import L2Advertisement, Pool, any_matches
+from onehop.model.node import EXCLUDE_LABEL, Node
+from onehop.model.reason import Reason, Refusal
+from onehop.model.service import EndpointSlice, Service, TrafficPolicy
+
+SHARED_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eligibility:
+    """The nodes that may announce, in the order of the Node list, and the others' reasons."""
+
+    nodes: tuple[Node, ...]
+    refused: Mapping[str, Refusal]
+
+
+def pool_advertisements(
+    pool: Pool, advertisements: Iterable[L2Advertisement]
+) -> tuple[L2Advertisement, ...]:
+    """The L2Advertisements that announce a pool; one without pools announces all of them."""
+    return tuple(
+        adv
+        for adv in advertisements
+        if (not adv.pools and not adv.pool_selectors)
+        or pool.key.name in adv.pools
+        or any_matches(adv.pool_selectors, pool.labels)
+    )
+
+
+def service_advertisements(
+    service: Service, advertisements: Iterable[L2Advertisement]
+) -> tuple[L2Advertisement, ...] | Refusal:
+    """The advertisements of its pool that announce a Service, or why none may."""
+    matching = tuple(
+        adv
+        for adv in advertisements
+        if not adv.service_selectors or any_matches(adv.service_selectors, service.labels)
+    )
+    if not matching:
+        return Refusal(reason=Reason.NO_ADVERTISEMENT)
+    shared = any(name in service.annotations for name in SHARED_ANNOTATIONS)
+    if shared:
+        for adv in matching:
+            if adv.service_selectors:
+                return Refusal(reason=Reason.SHARED_WITH_SELECTOR, detail=str(adv.key))
+    return matching
+
+
+def covers(advertisement: L2Advertisement, node: Node) -> bool:
+    """Whether an advertisement lets a node announce."""
+    return not advertisement.node_selectors or any_matches(
+        advertisement.node_selectors, node.labels
+    )
+
+
+def node_refusal(
+    node: Node, advertisements: Iterable[L2Advertisement], *, ignore_exclude_label: bool = False
+) -> Refusal | None:
+    """Why a node may not announce whatever its endpoints are, or None when it may."""
+    if not ignore_exclude_label and EXCLUDE_LABEL in node.labels:
+        return Refusal(reason=Reason.NODE_EXCLUDED, detail=node.name)
+    if node.network_unavailable:
+        return Refusal(reason=Reason.NODE_NETWORK_UNAVAILABLE, detail=node.name)
+    if not any(covers(adv, node) for adv in advertisements):
+        return Refusal(reason=Reason.NODE_NOT_SELECTED, detail=node.name)
+    return None
+
+
+def eligibility(
+    nodes: Iterable[Node],
+    advertisements: tuple[L2Advertisement, ...],
+    *,
+    ignore_exclude_label: bool = False,
+) -> Eligibility:
+    """Nodes that may announce before endpoints are looked at."""
+    eligible: list[Node] = []
+    refused: dict[str, Refusal] = {}
+    for node in nodes:
+        refusal = node_refusal(node, advertisements, ignore_exclude_label=ignore_exclude_label)
+        if refusal is None:
+            eligible.append(node)
+        else:
+            refused[node.name] = refusal
+    return Eligibility(nodes=tuple(eligible), refused=refused)
+
+
+def serving_nodes(slices: Iterable[EndpointSlice]) -> tuple[bool, frozenset[str]]:
+    """Whether any endpoint can serve, and the nodes that have one which can."""
+    usable = [endpoint for slice_ in slices for endpoint in slice_.endpoints if endpoint.usable]
+    return bool(usable), frozenset(endpoint.node for endpoint in usable if endpoint.node)
+
+
+def with_endpoints(
+    candidates: Eligibility, service: Service, serving: frozenset[str]
+) -> Eligibility:
+    """Under Local, the candidates cut to the nodes that have an endpoint which can serve."""
+    if service.traffic_policy is TrafficPolicy.CLUSTER:
+        return candidates
+    nodes = tuple(node for node in candidates.nodes if node.name in serving)
+    refused = dict(candidates.refused)
+    for node in candidates.nodes:
+        if node.name not in serving:
+            refused[node.name] = Refusal(reason=Reason.NO_LOCAL_ENDPOINT, detail=node.name)
+    return Eligibility(nodes=nodes, refused=refused)

@@ -1,0 +1,86 @@
+"""Frontends and their backends on one node."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from onehop.core.frontends import backends_of, chosen, frontends_of, unsupported
+from onehop.model.address import Family
+from onehop.model.reason import Reason
+from onehop.model.service import BackendState, FrontendKind, Protocol, ServicePort
+from tests.builders import CLUSTER, LOCAL, a_service, a_slice, an_endpoint
+
+HTTP = ServicePort(name="http", protocol=Protocol.TCP, port=80)
+
+
+def test_backends_stand_in_order_and_once_though_slices_overlap() -> None:
+    one = a_slice("web", an_endpoint("10.0.0.9", "node1"), an_endpoint("10.0.0.2", "node0"))
+    two = a_slice("web", an_endpoint("10.0.0.9", "node1"), name="web-y")
+    found = backends_of(HTTP, Family.IPV4, [one, two], "node0")
+    assert [(str(b.address), b.port, b.local) for b in found] == [
+        ("10.0.0.2", 8080, True),
+        ("10.0.0.9", 8080, False),
+    ]
+
+
+def test_port_is_matched_by_name_and_family_by_address() -> None:
+    slices = [
+        a_slice("web", an_endpoint("10.0.0.2", "node0"), port_name="metrics", port=9100),
+        a_slice("web", an_endpoint("fd00::2", "node0"), name="web-6"),
+    ]
+    assert backends_of(HTTP, Family.IPV4, slices, "node0") == ()
+    found = backends_of(HTTP, Family.IPV6, slices, "node0")
+    assert [str(b.address) for b in found] == ["fd00::2"]
+
+
+def test_terminating_backends_serve_only_when_none_is_ready() -> None:
+    going = an_endpoint("10.0.0.1", "node0", ready=False, serving=True, terminating=True)
+    ready = an_endpoint("10.0.0.2", "node1")
+    both = backends_of(HTTP, Family.IPV4, [a_slice("web", going, ready)], "node0")
+    assert [str(b.address) for b in chosen(both, CLUSTER)] == ["10.0.0.2"]
+    local = chosen(both, LOCAL)
+    assert [b.state for b in local] == [BackendState.TERMINATING]
+
+
+def test_service_has_its_addresses_and_its_node_port() -> None:
+    service = a_service(
+        "web",
+        "192.0.2.240",
+        "2001:db8::240",
+        policy=LOCAL,
+        node_port=30080,
+        cluster_ips=(ip_address("10.96.0.1"), ip_address("fd00:96::1")),
+    )
+    slices = (a_slice("web", an_endpoint("10.0.0.2", "node0"), an_endpoint("10.0.0.3", "node1")),)
+    found = frontends_of(service, slices, "node0")
+    assert [(str(f.frontend.address), f.frontend.port, f.frontend.kind) for f in found] == [
+        ("192.0.2.240", 80, FrontendKind.LOAD_BALANCER),
+        ("0.0.0.0", 30080, FrontendKind.NODE_PORT),
+        ("2001:db8::240", 80, FrontendKind.LOAD_BALANCER),
+        ("::", 30080, FrontendKind.NODE_PORT),
+    ]
+    assert [(len(f.backends), f.total) for f in found] == [(1, 2), (1, 2), (0, 0), (0, 0)]
+
+
+def test_node_port_service_has_no_external_address_and_cluster_ip_none() -> None:
+    node_port = a_service("web", "192.0.2.1", type="NodePort", node_port=30080)
+    assert [f.frontend.kind for f in frontends_of(node_port, (), "n")] == [FrontendKind.NODE_PORT]
+    assert frontends_of(a_service(type="ClusterIP", node_port=30080), (), "n") == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"session_affinity": "ClientIP"}, Reason.AFFINITY_UNSUPPORTED),
+        ({"source_ranges": ("10.0.0.0/8",)}, Reason.SOURCE_RANGES_UNSUPPORTED),
+        (
+            {"ports": (ServicePort(name="s", protocol=Protocol.SCTP, port=1),)},
+            Reason.PROTOCOL_UNSUPPORTED,
+        ),
+    ],
+)
+def test_what_is_not_served_yet_says_so(change: dict[str, object], reason: Reason) -> None:
+    refusal = unsupported(a_service(**change))
+    assert refusal is not None
+    assert refusal.reason is reason
+    assert unsupported(a_service()) is None
