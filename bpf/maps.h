@@ -55,7 +55,7 @@ struct frontend {
 	__be16 port;
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 pad;
-};
+} __attribute__((packed, aligned(4)));
 _Static_assert(sizeof(struct frontend) == 20, "frontend");
 
 enum table_class { SMALL = 0, MEDIUM = 1, LARGE = 2 };
