@@ -20,6 +20,7 @@ from onehop.model.desired import Announcement, Failure, Report
 from onehop.model.node import Link
 from onehop.proto.announcing import AddressCounters, Announcer
 from onehop.proto.arp.announcer import ArpAnnouncer
+from onehop.proto.ndp.announcer import NdpAnnouncer
 
 RETRY = 1.0
 
@@ -77,7 +78,9 @@ class _Port:
 
 
 def _machine(place: _Place) -> Announcer:
-    return ArpAnnouncer(mac=place.mac)
+    if place.protocol is FrameProtocol.ARP:
+        return ArpAnnouncer(mac=place.mac)
+    return NdpAnnouncer(mac=place.mac)
 
 
 class Announcers:
