@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onehop.core.allocate import allocation_chain, cluster_desired
-from onehop.core.decide import DecisionRules, ServiceVerdict, service_verdict
+from onehop.core.decide import DecisionRules, ServiceVerdict, election, service_verdict
 from onehop.core.snapshot import Snapshot
 from onehop.model.objects import Objects
 from onehop.model.service import Key
@@ -52,13 +52,15 @@ def explanation(
         wanted = [node]
     verdicts = {name: _verdict(objects, key, name, lb_class) for name in wanted}
     status = cluster_desired(objects, lb_class=lb_class).statuses.get(key)
-    some = next(iter(verdicts.values()), None)
+    ballot = election(
+        Snapshot(objects=objects), DecisionRules(node=node or "", lb_class=lb_class), key
+    )
     return Explanation(
         service=str(key),
         allocation=tuple(map(str, allocation_chain(objects, key, lb_class=lb_class))),
         addresses=tuple(map(str, status.addresses if status is not None else ())),
         pool=status.pool if status is not None else "",
-        election=some.ranked if some is not None else (),
+        election=ballot.ranked,
         nodes=tuple(_node(name, verdict, state) for name, verdict in verdicts.items()),
         problems=tuple(str(p) for p in objects.problems if str(key) in p.object),
     )

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from onehop.core.elect import ranking
+from onehop.core.elect import owns, ranking
 from onehop.core.eligible import (
     Eligibility,
+    all_refusals,
     covers,
     eligibility,
     pool_advertisements,
@@ -30,7 +31,10 @@ from onehop.model.config import L2Advertisement, Pool
 from onehop.model.desired import Announcement, DatapathDesired, FrontendDesired, NodeDesired
 from onehop.model.node import Node
 from onehop.model.reason import Reason, Refusal
-from onehop.model.service import EndpointSlice, Key, Service
+from onehop.model.service import EndpointSlice, Key, Service, TrafficPolicy
+
+_NO_LOCAL_ENDPOINT = Refusal(reason=Reason.NO_LOCAL_ENDPOINT)
+_NOT_OWNER = Refusal(reason=Reason.NOT_OWNER)
 
 
 def _none_refused() -> Mapping[str, Refusal]:
@@ -39,17 +43,12 @@ def _none_refused() -> Mapping[str, Refusal]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceVerdict:
-    """What one Service asks of one node: the frontends, the announcements or why there are none.
-
-    `ranked` are the eligible nodes in the order of the election, `refused` the others' reasons.
-    """
+    """What one Service asks of one node: frontends, announcements or why there are none."""
 
     frontends: tuple[FrontendDesired, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     withheld: Refusal | None = None
     pool: str = ""
-    ranked: tuple[str, ...] = ()
-    refused: Mapping[str, Refusal] = field(default_factory=_none_refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,38 +176,36 @@ def _announced(
     any_usable, serving = serving_nodes(slices)
     if not any_usable:
         return _withheld(Reason.NO_ENDPOINTS, frontends, name)
-    found = with_endpoints(config.candidates(advertisements), service, serving)
-    ranked = ranking(service.ingress[0], found.nodes, advertisements)
-    names = tuple(node.name for node in ranked)
     links = _links(config, advertisements)
-    refusal = _own_refusal(config, found, names, links)
+    refusal = _own_refusal(service, config, advertisements, serving, links)
     if refusal is not None:
-        return ServiceVerdict(
-            frontends=frontends, withheld=refusal, pool=name, ranked=names, refused=found.refused
-        )
+        return ServiceVerdict(frontends=frontends, withheld=refusal, pool=name)
     return ServiceVerdict(
         frontends=frontends,
         announcements=tuple(Announcement(address=a, links=links) for a in service.ingress),
         pool=name,
-        ranked=names,
-        refused=found.refused,
     )
 
 
 def _own_refusal(
+    service: Service,
     config: _Configuration,
-    found: Eligibility,
-    ranked: tuple[str, ...],
+    advertisements: tuple[L2Advertisement, ...],
+    serving: frozenset[str],
     links: frozenset[str] | None,
 ) -> Refusal | None:
     """Why the deciding node does not announce, or None when it does."""
-    node = config.rules.node
-    if config.here is None:
+    node, here = config.rules.node, config.here
+    if here is None:
         return Refusal(reason=Reason.NODE_UNKNOWN, detail=node)
-    if node in found.refused:
-        return found.refused[node]
-    if ranked[0] != node:
-        return Refusal(reason=Reason.NOT_OWNER, detail=f"{ranked[0]} owns it")
+    candidates = config.candidates(advertisements)
+    if node in candidates.refused:
+        return candidates.refused[node]
+    if service.traffic_policy is TrafficPolicy.LOCAL and node not in serving:
+        return _NO_LOCAL_ENDPOINT
+    rivals = with_endpoints(candidates, service, serving)
+    if not owns(here, service.ingress[0], rivals, advertisements):
+        return _NOT_OWNER
     if links is not None and config.links and not links & config.links:
         return Refusal(reason=Reason.NO_LINK, detail=f"none of {', '.join(sorted(links))}")
     return None
@@ -342,3 +339,33 @@ def service_verdict(snapshot: Snapshot, rules: DecisionRules, key: Key) -> Servi
         return None
     slices = tuple(s for s in snapshot.objects.slices.values() if s.service == key)
     return _verdict(service, slices, _Configuration(snapshot, rules))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Election:
+    """Eligible nodes in the order in which they would own an address, and why others are out."""
+
+    ranked: tuple[str, ...] = ()
+    refused: Mapping[str, Refusal] = field(default_factory=_none_refused)
+
+
+def election(snapshot: Snapshot, rules: DecisionRules, key: Key) -> Election:
+    """The whole election for a Service, for `explain`; empty when there is none to hold."""
+    config = _Configuration(snapshot, rules)
+    service = snapshot.objects.services.get(key)
+    pool = config.pool_of(service.ingress[0]) if service is not None and service.ingress else None
+    if service is None or pool is None:
+        return Election()
+    advertisements = service_advertisements(service, config.advertisements(pool))
+    if isinstance(advertisements, Refusal):
+        return Election()
+    slices = (s for s in snapshot.objects.slices.values() if s.service == key)
+    _, serving = serving_nodes(slices)
+    candidates = config.candidates(advertisements)
+    ranked = ranking(
+        service.ingress[0], with_endpoints(candidates, service, serving), advertisements
+    )
+    return Election(
+        ranked=tuple(node.name for node in ranked),
+        refused=all_refusals(candidates, service, serving),
+    )

@@ -9,7 +9,6 @@ withdraws nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from hashlib import sha256
 
 from onehop.model.address import IPAddress
@@ -17,7 +16,6 @@ from onehop.model.config import L2Advertisement
 from onehop.model.node import Node
 
 
-@lru_cache(maxsize=1 << 18)
 def weight(name: str, address: str) -> bytes:
     """What a node is ranked by for an address; the smallest wins."""
     return sha256(f"{name}#{address}".encode()).digest()
@@ -53,3 +51,25 @@ def owner(
     """The node that owns the address, or None when no node is eligible."""
     ranked = ranking(address, nodes, advertisements)
     return ranked[0] if ranked else None
+
+
+def owns(
+    node: Node,
+    address: IPAddress,
+    nodes: Iterable[Node],
+    advertisements: Iterable[L2Advertisement] = (),
+) -> bool:
+    """Whether `node`, one of `nodes`, is the owner: the first better one ends the search.
+
+    Most nodes own few of many addresses, so this hashes a handful of names where a whole ranking
+    of fifty would hash fifty.
+    """
+    terms = tuple(adv for adv in advertisements if adv.preferred_nodes)
+    text = str(address)
+    mine = (not node.ready, -preference(node, terms) if terms else 0)
+    own = weight(node.name, text)
+    for other in nodes:
+        theirs = (not other.ready, -preference(other, terms) if terms else 0)
+        if theirs < mine or (theirs == mine and weight(other.name, text) < own):
+            return False
+    return True

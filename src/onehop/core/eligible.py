@@ -104,13 +104,20 @@ def serving_nodes(slices: Iterable[EndpointSlice]) -> tuple[bool, frozenset[str]
 
 def with_endpoints(
     candidates: Eligibility, service: Service, serving: frozenset[str]
-) -> Eligibility:
-    """Under Local, the candidates cut to the nodes that have an endpoint which can serve."""
+) -> tuple[Node, ...]:
+    """The candidates, under Local cut to the nodes that have an endpoint which can serve."""
     if service.traffic_policy is TrafficPolicy.CLUSTER:
-        return candidates
-    nodes = tuple(node for node in candidates.nodes if node.name in serving)
+        return candidates.nodes
+    return tuple(node for node in candidates.nodes if node.name in serving)
+
+
+def all_refusals(
+    candidates: Eligibility, service: Service, serving: frozenset[str]
+) -> Mapping[str, Refusal]:
+    """Why each node that may not announce a Service may not."""
     refused = dict(candidates.refused)
+    kept = with_endpoints(candidates, service, serving)
     for node in candidates.nodes:
-        if node.name not in serving:
+        if node not in kept:
             refused[node.name] = Refusal(reason=Reason.NO_LOCAL_ENDPOINT, detail=node.name)
-    return Eligibility(nodes=nodes, refused=refused)
+    return refused

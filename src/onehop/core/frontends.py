@@ -29,6 +29,7 @@ _ANY: dict[Family, IPAddress] = {
     Family.IPV4: IPv4Address(0),
     Family.IPV6: IPv6Address(0),
 }
+_VERSION = {Family.IPV4: 4, Family.IPV6: 6}
 _SERVED = (Protocol.TCP, Protocol.UDP)
 
 
@@ -50,45 +51,42 @@ def unsupported(service: Service) -> Refusal | None:
 
 
 def backends_of(
-    port: ServicePort, family: Family, slices: Iterable[EndpointSlice], node: str
-) -> tuple[Backend, ...]:
-    """All backends of a port that can serve, ready or terminating, by address and port."""
-    found: dict[tuple[int, int], Backend] = {}
+    port: ServicePort, family: Family, slices: Iterable[EndpointSlice], node: str, *, local: bool
+) -> tuple[tuple[Backend, ...], int]:
+    """The backends that may get new traffic, by address and port, and how many there are in all.
+
+    With `local` only the node's own count as reachable; among the reachable, ready ones are taken,
+    and where none is ready, those that are terminating and still serve.
+    """
+    found: dict[tuple[int, int], Backend | None] = {}
+    version = _VERSION[family]
     for slice_ in slices:
         target = next(
             (p.port for p in slice_.ports if (p.name, p.protocol) == (port.name, port.protocol)), 0
         )
-        if not target:
-            continue
-        for endpoint in slice_.endpoints:
+        for endpoint in slice_.endpoints if target else ():
             if endpoint.usable:
-                for backend in _backends(endpoint, target, family, node):
-                    found.setdefault((int(backend.address), backend.port), backend)
-    return tuple(found[key] for key in sorted(found))
-
-
-def _backends(endpoint: Endpoint, target: int, family: Family, node: str) -> Iterable[Backend]:
-    state = BackendState.ACTIVE if endpoint.ready else BackendState.TERMINATING
-    for address in endpoint.addresses:
-        if family_of(address) is family:
-            yield Backend(
-                address=address,
-                port=target,
-                local=bool(node) and endpoint.node == node,
-                node=endpoint.node,
-                state=state,
-            )
-
-
-def chosen(backends: tuple[Backend, ...], policy: TrafficPolicy) -> tuple[Backend, ...]:
-    """The backends that new traffic may go to."""
-    reachable = (
-        backends
-        if policy is TrafficPolicy.CLUSTER
-        else tuple(backend for backend in backends if backend.local)
-    )
+                # Under Local most endpoints are elsewhere: they are counted, not built.
+                elsewhere = local and (not node or endpoint.node != node)
+                for address in endpoint.addresses:
+                    key = (int(address), target)
+                    if address.version == version and key not in found:
+                        found[key] = (
+                            None if elsewhere else _backend(endpoint, address, target, node)
+                        )
+    reachable = tuple(b for key in sorted(found) if (b := found[key]) is not None)
     active = tuple(b for b in reachable if b.state is BackendState.ACTIVE)
-    return active or reachable
+    return active or reachable, len(found)
+
+
+def _backend(endpoint: Endpoint, address: IPAddress, port: int, node: str) -> Backend:
+    return Backend(
+        address=address,
+        port=port,
+        local=bool(node) and endpoint.node == node,
+        node=endpoint.node,
+        state=BackendState.ACTIVE if endpoint.ready else BackendState.TERMINATING,
+    )
 
 
 def frontends_of(
@@ -98,17 +96,17 @@ def frontends_of(
     frontends: list[FrontendDesired] = []
     families = tuple(dict.fromkeys(family_of(address) for address in service.ingress))
     families = tuple(dict.fromkeys((*families, *map(family_of, service.cluster_ips))))
+    local = service.traffic_policy is TrafficPolicy.LOCAL
     for port in service.ports:
         for family in families:
-            every = backends_of(port, family, slices, node)
-            usable = chosen(every, service.traffic_policy)
+            usable, total = backends_of(port, family, slices, node, local=local)
             frontends += [
                 FrontendDesired(
                     frontend=frontend,
                     service=service.key,
                     policy=service.traffic_policy,
                     backends=usable,
-                    total=len(every),
+                    total=total,
                 )
                 for frontend in _port_frontends(service, port, family)
             ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onehop.core.decide import DecisionRules, NodeDecider, node_desired, service_verdict
+from onehop.core.decide import DecisionRules, NodeDecider, election, node_desired, service_verdict
 from onehop.core.snapshot import Snapshot
 from onehop.model.address import Mac
 from onehop.model.config import L2Advertisement
@@ -200,7 +200,7 @@ def test_verdict_of_one_service_or_none() -> None:
     snapshot = Snapshot(objects=world(a_service("web", "192.0.2.241", policy=LOCAL)))
     verdict = service_verdict(snapshot, DecisionRules(node="node1"), WEB)
     assert verdict is not None
-    assert (verdict.pool, verdict.ranked) == ("pool", ("node1",))
+    assert verdict.pool == "pool"
     assert service_verdict(snapshot, DecisionRules(node="node1"), Key("a", "b")) is None
 
 
@@ -282,3 +282,18 @@ def test_ip_of_the_article_is_owned_by_node0_under_cluster() -> None:
     ]
     assert found == ["node0"]
     assert ip_address("192.168.200.241") == objects.services[WEB].ingress[0]
+
+
+def test_election_names_the_order_and_the_reasons() -> None:
+    rules = DecisionRules(node="node1")
+    local = Snapshot(objects=world(a_service("web", "192.0.2.241", policy=LOCAL)))
+    assert election(local, rules, WEB).ranked == ("node1",)
+    assert sorted(election(local, rules, WEB).refused) == ["node0", "node2"]
+    assert (
+        len(election(Snapshot(objects=world(a_service("web", "192.0.2.241"))), rules, WEB).ranked)
+        == 3
+    )
+    no_address = Snapshot(objects=world(a_service("web")))
+    unannounced = Snapshot(objects=world(a_service("web", "192.0.2.241"), advertisements=[]))
+    for snapshot, key in ((no_address, WEB), (unannounced, WEB), (local, Key("a", "b"))):
+        assert election(snapshot, rules, key).ranked == ()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.core.elect import owner, preference, ranking, weight
+from onehop.core.elect import owner, owns, preference, ranking, weight
 from onehop.model.config import PreferredNode
 from tests.builders import a_node, an_advertisement, labels
 
@@ -48,6 +48,10 @@ def test_preferred_nodes_come_before_the_hash() -> None:
     found = owner(ip_address("192.168.200.241"), nodes, [adv])
     assert found is not None
     assert found.name == "node1"
+    assert [owns(node, ip_address("192.168.200.241"), nodes, [adv]) for node in nodes] == [
+        False,
+        True,
+    ]
 
 
 def test_a_node_that_is_not_ready_comes_last_but_is_not_left_out() -> None:
@@ -66,6 +70,7 @@ def test_removing_a_node_moves_only_its_own_addresses(names, address, random) ->
     random.shuffle(nodes)
     first = owner(address, nodes)
     assert first == owner(address, sorted(nodes, key=lambda n: n.name))
+    assert [node for node in nodes if owns(node, address, nodes)] == [first]
     gone = next(node for node in nodes if node is not first)
     assert owner(address, [n for n in nodes if n is not gone]) is first
 

@@ -1,6 +1,7 @@
 """Which nodes may announce, and the reason of each that may not."""
 
 from onehop.core.eligible import (
+    all_refusals,
     eligibility,
     node_refusal,
     pool_advertisements,
@@ -91,7 +92,9 @@ def test_terminating_endpoints_that_serve_still_attract() -> None:
 def test_local_keeps_only_nodes_with_endpoints() -> None:
     found = eligibility([a_node("node0"), a_node("node1")], (an_advertisement(),))
     cluster = with_endpoints(found, a_service(), frozenset({"node1"}))
-    assert cluster is found
+    assert cluster is found.nodes
     local = with_endpoints(found, a_service(policy=LOCAL), frozenset({"node1"}))
-    assert [node.name for node in local.nodes] == ["node1"]
-    assert local.refused["node0"].reason is Reason.NO_LOCAL_ENDPOINT
+    assert [node.name for node in local] == ["node1"]
+    refused = all_refusals(found, a_service(policy=LOCAL), frozenset({"node1"}))
+    assert list(refused) == ["node0"]
+    assert refused["node0"].reason is Reason.NO_LOCAL_ENDPOINT

@@ -4,11 +4,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from onehop.core.frontends import backends_of, chosen, frontends_of, unsupported
+from onehop.core.frontends import backends_of, frontends_of, unsupported
 from onehop.model.address import Family
 from onehop.model.reason import Reason
 from onehop.model.service import BackendState, FrontendKind, Protocol, ServicePort
-from tests.builders import CLUSTER, LOCAL, a_service, a_slice, an_endpoint
+from tests.builders import LOCAL, a_service, a_slice, an_endpoint
 
 HTTP = ServicePort(name="http", protocol=Protocol.TCP, port=80)
 
@@ -16,7 +16,8 @@ HTTP = ServicePort(name="http", protocol=Protocol.TCP, port=80)
 def test_backends_stand_in_order_and_once_though_slices_overlap() -> None:
     one = a_slice("web", an_endpoint("10.0.0.9", "node1"), an_endpoint("10.0.0.2", "node0"))
     two = a_slice("web", an_endpoint("10.0.0.9", "node1"), name="web-y")
-    found = backends_of(HTTP, Family.IPV4, [one, two], "node0")
+    found, total = backends_of(HTTP, Family.IPV4, [one, two], "node0", local=False)
+    assert total == 2
     assert [(str(b.address), b.port, b.local) for b in found] == [
         ("10.0.0.2", 8080, True),
         ("10.0.0.9", 8080, False),
@@ -28,18 +29,21 @@ def test_port_is_matched_by_name_and_family_by_address() -> None:
         a_slice("web", an_endpoint("10.0.0.2", "node0"), port_name="metrics", port=9100),
         a_slice("web", an_endpoint("fd00::2", "node0"), name="web-6"),
     ]
-    assert backends_of(HTTP, Family.IPV4, slices, "node0") == ()
-    found = backends_of(HTTP, Family.IPV6, slices, "node0")
+    assert backends_of(HTTP, Family.IPV4, slices, "node0", local=False) == ((), 0)
+    found, _ = backends_of(HTTP, Family.IPV6, slices, "node0", local=False)
     assert [str(b.address) for b in found] == ["fd00::2"]
 
 
 def test_terminating_backends_serve_only_when_none_is_ready() -> None:
     going = an_endpoint("10.0.0.1", "node0", ready=False, serving=True, terminating=True)
     ready = an_endpoint("10.0.0.2", "node1")
-    both = backends_of(HTTP, Family.IPV4, [a_slice("web", going, ready)], "node0")
-    assert [str(b.address) for b in chosen(both, CLUSTER)] == ["10.0.0.2"]
-    local = chosen(both, LOCAL)
-    assert [b.state for b in local] == [BackendState.TERMINATING]
+    both = [a_slice("web", going, ready)]
+    found, _ = backends_of(HTTP, Family.IPV4, both, "node0", local=False)
+    assert [str(b.address) for b in found] == ["10.0.0.2"]
+    mine, total = backends_of(HTTP, Family.IPV4, both, "node0", local=True)
+    assert [b.state for b in mine] == [BackendState.TERMINATING]
+    assert total == 2
+    assert backends_of(HTTP, Family.IPV4, both, "", local=True) == ((), 2)
 
 
 def test_service_has_its_addresses_and_its_node_port() -> None:
