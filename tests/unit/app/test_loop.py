@@ -1,0 +1,80 @@
+"""The ring: one change starts one round at once, a failure is retried, SIGTERM ends it."""
+
+import asyncio
+import io
+import os
+import signal
+import time
+
+from onehop.adapters.telemetry import Log
+from onehop.app.loop import Ring
+from onehop.model.desired import Failure, Report
+from onehop.model.reason import Reason, Refusal
+
+FAILED = Failure(subject="x", refusal=Refusal(reason=Reason.DATAPATH_FAILED), retry_at=0.0)
+
+
+def run(body) -> tuple[list[float], str]:
+    rounds: list[float] = []
+    stream = io.StringIO()
+
+    async def main() -> None:
+        await asyncio.wait_for(body(rounds, Log(stream=stream)), 10)
+
+    asyncio.run(main())
+    return rounds, stream.getvalue()
+
+
+def test_a_readable_descriptor_with_news_starts_a_round() -> None:
+    read, write = os.pipe()
+
+    async def body(rounds: list[float], log: Log) -> None:
+        ring: Ring
+
+        def round_() -> Report:
+            rounds.append(time.monotonic())
+            if len(rounds) == 1:
+                os.write(write, b"x")
+            else:
+                ring.stop()
+            return Report()
+
+        ring = Ring(round_, log)
+        ring.watch(read, lambda: bool(os.read(read, 16)))
+        await ring.run()
+
+    rounds, _ = run(body)
+    os.close(read)
+    os.close(write)
+    assert len(rounds) == 2
+
+
+def test_a_failure_is_told_and_tried_again() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        ring: Ring
+
+        def round_() -> Report:
+            rounds.append(time.monotonic())
+            if len(rounds) == 2:
+                ring.stop()
+                return Report()
+            return Report(failures=(FAILED,))
+
+        ring = Ring(round_, log)
+        await ring.run()
+
+    rounds, told = run(body)
+    assert len(rounds) == 2
+    assert "failed subject=x" in told
+
+
+def test_sigterm_ends_the_ring() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        def round_() -> Report:
+            rounds.append(0.0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return Report()
+
+        await Ring(round_, log).run()
+
+    assert run(body)[0] == [0.0]
