@@ -1,0 +1,154 @@
+"""`onehop lab`: a cluster on this machine, in namespaces that no packet leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from onehop.cli import options
+from onehop.lab import namespace
+from onehop.lab.lab import ARTICLE, Lab, LabSpec, require_root, take_down
+from onehop.lab.state import LabError, Layout, labs
+
+_NAME = click.option(
+    "--name", default="lab", show_default=True, help="Labs of several names stand side by side."
+)
+
+
+@click.group()
+def lab() -> None:
+    """A whole cluster on this machine: nodes, pods, a client and a router."""
+
+
+@lab.command()
+@_NAME
+@click.option(
+    "--cluster",
+    default=ARTICLE,
+    type=click.Path(path_type=Path),
+    help="File or folder of Node, Pod, Service and EndpointSlice objects.  [default: the "
+    "article's cluster]",
+)
+@click.option("--no-kafka", is_flag=True, help="A small TCP and UDP responder in each pod.")
+@click.option(
+    "--datapath",
+    type=click.Choice(["ebpf", "none"]),
+    default="ebpf",
+    show_default=True,
+    help="none: the speakers announce, and something else forwards.",
+)
+@options.delivery
+@click.option("--bare", is_flag=True, help="No controller and no speakers.")
+def up(
+    *, name: str, cluster: Path, no_kafka: bool, datapath: str, delivery: str, bare: bool
+) -> None:
+    """Build a lab and leave it running."""
+    spec = LabSpec(
+        name=name,
+        cluster=cluster,
+        datapath=datapath,
+        delivery=delivery,
+        kafka=not no_kafka,
+        control=not bare,
+    )
+    with _plainly(), _ended_by_signals():
+        built = Lab.up(spec)
+    hosts = ", ".join(built.topology.hosts)
+    click.echo(f"lab {name} is up: {hosts}")
+    click.echo(f"onehop lab exec {_named(name)}client -- arp -a")
+
+
+@lab.command()
+@_NAME
+def down(*, name: str) -> None:
+    """End a lab and remove all of it; of one that is not there, too."""
+    with _plainly():
+        require_root()
+        gone = take_down(Layout(name))
+    click.echo(f"lab {name} is down" if gone else f"lab {name} was not up")
+
+
+@lab.command()
+@_NAME
+@options.output
+def status(*, name: str, output: str) -> None:
+    """Hosts, their addresses, and the processes in them."""
+    from onehop.cli.lab_status import observed, table
+
+    with _plainly():
+        if name not in labs():
+            others = ", ".join(labs()) or "none"
+            raise LabError(f"lab {name!r} is not up; labs that are: {others}")
+        seen = observed(Lab.attach(name))
+    if output == "table":
+        table(seen)
+    else:
+        click.echo(json.dumps(seen, indent=2) if output == "json" else _yaml(seen))
+
+
+@lab.command(
+    name="exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@_NAME
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(*, name: str, host: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND in the namespace of HOST; its exit code is passed through."""
+    with _plainly():
+        found = Lab.attach(name)
+        path = found.layout.namespace(found.host(host))
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise click.UsageError("there is no command after --")
+    with namespace.entered(path):
+        try:
+            os.execvp(command[0], command)
+        except FileNotFoundError:
+            click.echo(f"{command[0]}: no such command", err=True)
+            sys.exit(127)
+        except PermissionError:
+            click.echo(f"{command[0]}: it may not be executed", err=True)
+            sys.exit(126)
+
+
+def _yaml(seen: object) -> str:
+    import yaml
+
+    return yaml.safe_dump(seen, sort_keys=False)
+
+
+def _named(name: str) -> str:
+    return "" if name == "lab" else f"--name {name} "
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """An error of the lab's is a sentence, not a traceback."""
+    try:
+        yield
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that they too leave nothing."""
+
+    def unwind(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {n: signal.signal(n, unwind) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

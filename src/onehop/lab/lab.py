@@ -1,0 +1,354 @@
+"""A cluster on one machine: namespaces, links and processes, brought up and taken down whole.
+
+None of the lab's namespaces has a link to the machine's own: the LAN is a bridge in a namespace
+by itself, so no packet can leave. `down` reads what is there from the lab's directory and from
+the kernel, so it also clears what an interrupted or killed `up` left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from onehop.lab import namespace, wiring
+from onehop.lab.state import (
+    LabError,
+    Layout,
+    Record,
+    copy_manifests,
+    set_traffic_policy,
+    start_time,
+)
+from onehop.lab.supervisor import READY_FD, Supervisor
+from onehop.lab.topology import LAN, UPLINK, PodHost, Topology, TopologyError, topology
+from onehop.model.objects import Objects
+
+ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
+
+_RESPONDER = Path(__file__).parent / "responder.py"
+_READY_TIMEOUT = 20.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabSpec:
+    """What a lab is to be.
+
+    `control` False leaves out the controller and the speakers, `responders` False what answers in
+    the pods: a bench starts its own.
+    """
+
+    name: str = "lab"
+    cluster: Path = ARTICLE
+    datapath: str = "ebpf"
+    delivery: str = "fast"
+    kafka: bool = False
+    control: bool = True
+    responders: bool = True
+
+
+class Lab:
+    """A lab that is up; `Lab.up` makes one and `Lab.attach` finds one."""
+
+    def __init__(self, layout: Layout, objects: Objects, shape: Topology) -> None:
+        self.layout = layout
+        self.objects = objects
+        self.topology = shape
+        self.supervisor = Supervisor(layout)
+
+    @classmethod
+    def up(cls, spec: LabSpec) -> Lab:
+        """Build a lab; whatever stops that, an interrupt too, leaves nothing behind.
+
+        Raises:
+            LabError: with a sentence for the user.
+        """
+        layout = Layout(spec.name)
+        require_root()
+        _claim(layout, spec)
+        supervisor = Supervisor(layout)
+        try:
+            copy_manifests(spec.cluster, layout.manifests)
+            objects = read_objects(layout.manifests)
+            lab = cls(layout, objects, _shape(objects))
+            lab.supervisor = supervisor
+            lab._build(spec)
+            layout.write(_record(spec, ready=True))
+        except BaseException:
+            with _undisturbed():
+                take_down(layout, supervisor)
+            raise
+        return lab
+
+    @classmethod
+    def attach(cls, name: str) -> Lab:
+        """The lab of this name, which another process brought up.
+
+        Raises:
+            LabError: when it is not up.
+        """
+        layout = Layout(name)
+        require_root()
+        record = layout.read()
+        if record is None or not record.ready:
+            raise LabError(f"lab {name!r} is not up: `onehop lab up --name {name}` builds it")
+        objects = read_objects(layout.manifests)
+        return cls(layout, objects, _shape(objects))
+
+    def down(self) -> None:
+        """End the processes, remove namespaces, mounts and files; twice is fine."""
+        with _undisturbed():
+            take_down(self.layout, self.supervisor)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def run(
+        self,
+        host: str,
+        argv: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        check: bool = False,
+        input: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the namespace of `host`, and return what it said.
+
+        Raises:
+            LabError: when there is no such host.
+            subprocess.CalledProcessError: when `check` is set and it failed.
+            subprocess.TimeoutExpired: when it did not end in time; it is killed then.
+        """
+        with namespace.entered(self._namespace(host)):
+            return subprocess.run(
+                argv, capture_output=True, text=True, timeout=timeout, check=check, input=input
+            )
+
+    def popen(
+        self,
+        host: str,
+        argv: Sequence[str],
+        *,
+        stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+        stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in the namespace of `host`; the process is the command itself.
+
+        Raises:
+            LabError: when there is no such host.
+        """
+        with namespace.entered(self._namespace(host)):
+            return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env)
+
+    @contextmanager
+    def inside(self, host: str) -> Iterator[None]:
+        """The calling thread is in the namespace of `host`; sockets opened there stay there.
+
+        Raises:
+            LabError: when there is no such host.
+        """
+        with namespace.entered(self._namespace(host)):
+            yield
+
+    def host(self, name: str) -> str:
+        """The host of this name; a pod may also be called `namespace/name`.
+
+        Raises:
+            LabError: naming the hosts there are.
+        """
+        if name in self.topology.hosts:
+            return name
+        try:
+            return self.topology.pod(name).host
+        except KeyError:
+            known = ", ".join(self.topology.hosts)
+            raise LabError(f"the lab has no host {name!r}; it has {known}") from None
+
+    def _namespace(self, host: str) -> Path:
+        return self.layout.namespace(self.host(host))
+
+    def set_policy(self, policy: str, services: Iterable[str] | None = None) -> int:
+        """Give LoadBalancer Services this externalTrafficPolicy in the watched folder.
+
+        `services` are `namespace/name`, None is all; the count of those that changed comes back.
+        """
+        return set_traffic_policy(self.layout.manifests, policy, services)
+
+    def refresh(self) -> Objects:
+        """Read the folder anew: what the objects and their status say now."""
+        self.objects = read_objects(self.layout.manifests)
+        return self.objects
+
+    def route_pods(self, host: str = "client") -> None:
+        """Give `host` routes to the pods through their nodes: the direct baseline's path."""
+        link = self.topology.lan_host(host).link
+        words = (wiring.route_words(route, link) for route in self.topology.pod_routes)
+        batch = "".join(f"route replace {line}\n" for line in words)
+        self._ip(host, batch)
+
+    def _build(self, spec: LabSpec) -> None:
+        for host in self.topology.hosts:
+            path = self.layout.namespace(host)
+            namespace.create(path, self.layout.netns_name(host))
+            namespace.write_sysctls(path, wiring.sysctls(self.topology, host))
+            _choose_congestion_control(path)
+        for host, batch in wiring.batches(self.topology, self.layout.namespace):
+            self._ip(host, batch)
+        if spec.responders and not spec.kafka:
+            for pod in self.topology.pods:
+                self._start_responder(pod)
+        if spec.control:
+            self._start_control(spec)
+        self.supervisor.await_ready(_READY_TIMEOUT)
+        self.supervisor.check()
+
+    def _ip(self, host: str, batch: str) -> None:
+        done = self.run(host, ("ip", "-batch", "-"), input=batch)
+        if done.returncode != 0:
+            raise LabError(f"{host}: ip -batch: {done.stderr.strip()}\n{batch}")
+
+    def _start_responder(self, pod: PodHost) -> None:
+        if not pod.ports:
+            return
+        argv = [sys.executable, "-IS", str(_RESPONDER), "--name", pod.key.name]
+        for port in pod.ports:
+            argv += ["--port", str(port)]
+        self.supervisor.start(f"responder-{pod.name}", pod.host, [*argv, "--ready-fd", READY_FD])
+
+    def _start_control(self, spec: LabSpec) -> None:
+        onehop = [sys.executable, "-P", "-m", "onehop.cli.main"]
+        folder = ["--manifests", str(self.layout.manifests)]
+        self.supervisor.start("controller", LAN, [*onehop, "controller", *folder])
+        for node in self.topology.nodes:
+            bpf = self.layout.bpf / node.name
+            options = ["--node-name", node.name, "--datapath", spec.datapath]
+            if spec.datapath != "none":
+                namespace.mount_bpf(bpf)
+                options += ["--delivery", spec.delivery, "--bpf-dir", str(bpf)]
+                options += ["--uplink", UPLINK]
+            argv = [*onehop, "speaker", *folder, *options]
+            self.supervisor.start(f"speaker-{node.name}", node.name, argv)
+
+
+def require_root() -> None:
+    """Make sure that namespaces can be made.
+
+    Raises:
+        LabError: when the user is not root.
+    """
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: it makes network namespaces and mounts")
+
+
+def take_down(layout: Layout, supervisor: Supervisor | None = None) -> bool:
+    """Remove all that a lab left, however far its `up` had come; False when there was nothing.
+
+    Raises:
+        LabError: when another process is building it right now.
+    """
+    record = layout.read()
+    if record is not None and not record.ready and _builds_elsewhere(record):
+        raise LabError(f"lab {layout.name!r} is being built by process {record.builder}")
+    if not layout.root.exists():
+        layout.delete()  # a draft that never became a lab
+        return False
+    (supervisor or Supervisor(layout)).stop_all()
+    for folder, remove in ((layout.bpf, namespace.unmount), (layout.namespaces, namespace.remove)):
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                remove(path)
+    namespace.remove_names(layout.namespaces)
+    layout.delete()
+    return True
+
+
+def _builds_elsewhere(record: Record) -> bool:
+    return record.builder != os.getpid() and start_time(record.builder) == record.builder_started
+
+
+def _claim(layout: Layout, spec: LabSpec) -> None:
+    if layout.create(_record(spec, ready=False)):
+        return
+    record = layout.read()
+    if record is not None and record.ready:
+        raise LabError(
+            f"lab {layout.name!r} is up already: `onehop lab down --name {layout.name}` first, "
+            "or take another --name"
+        )
+    take_down(layout)  # its builder was killed
+    if not layout.create(_record(spec, ready=False)):
+        raise LabError(f"lab {layout.name!r} is being built by another process")
+
+
+def _record(spec: LabSpec, *, ready: bool) -> Record:
+    return Record(
+        builder=os.getpid(),
+        builder_started=start_time(os.getpid()) or 0,
+        ready=ready,
+        datapath=spec.datapath,
+        kafka=spec.kafka,
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A Ctrl-C or a SIGTERM waits until the block is done: half a clean-up is none."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _choose_congestion_control(path: Path) -> None:
+    # A namespace inherits the machine's default. BBR paces by its own estimate, which on links
+    # without a rate measures BBR; a namespace may not choose cubic where it is restricted.
+    with namespace.entered(path):
+        for name in ("cubic", "reno"):
+            with suppress(OSError):
+                _CONGESTION.write_text(name)
+                return
+
+
+def read_objects(folder: Path) -> Objects:
+    """The objects in a folder of manifests.
+
+    Raises:
+        LabError: listing what is wrong with them.
+    """
+    from onehop.adapters.manifests import Manifests
+
+    store = Manifests(folder)
+    try:
+        store.refresh()
+        objects = store.objects()
+    finally:
+        store.close()
+    return objects
+
+
+def _shape(objects: Objects) -> Topology:
+    try:
+        return topology(objects)
+    except TopologyError as error:
+        problems = "".join(f"\n{problem}" for problem in objects.problems)
+        raise LabError(f"the cluster makes no lab: {error}{problems}") from error
