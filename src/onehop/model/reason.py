@@ -61,7 +61,6 @@ class Reason(Enum):
         "warning",
     )
     NODE_NOT_SELECTED = ("NodeNotSelected", "no L2Advertisement selects the node", "info")
-    NODE_DEAD = ("NodeDead", "the node's speaker does not answer", "warning")
     NOT_OWNER = ("NotOwner", "another node owns the address", "info")
     NO_LINK = ("NoLink", "no link of the node may announce the address", "warning")
     # what a later release serves
@@ -88,6 +87,7 @@ class Reason(Enum):
     BACKEND_UNROUTED = ("BackendUnrouted", "no route leads to the local backend", "warning")
     DATAPATH_FAILED = ("DatapathFailed", "the datapath could not be programmed", "error")
     LINK_FAILED = ("LinkFailed", "the link could not be opened", "error")
+    STATUS_UNWRITABLE = ("StatusUnwritable", "the status could not be written", "error")
 
     def __init__(self, code: str, sentence: str, severity: str) -> None:
         self.code = code

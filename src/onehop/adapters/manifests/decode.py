@@ -1,0 +1,167 @@
+"""From the plain values of a document to model values, or to faults that name the field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from onehop.adapters.manifests.document import Path, Plain
+from onehop.adapters.manifests.fault import Fault, ObjectId, Value, is_label
+from onehop.adapters.manifests.kinds import KINDS, Kind
+from onehop.adapters.manifests.reading import Reading
+from onehop.model.service import Key
+
+_AT = re.compile(r"(?s)(.*) - at `(?:key in )?\$(.*)`\Z")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_MISSING = re.compile(r"Object missing required field `(.*)`\Z")
+_WRONG = re.compile(r"Expected `(.*)`, got `(.*)`\Z")
+_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """One object of a document: a value, or faults, or neither when it is of no concern.
+
+    `id` is None when the object does not say what it is. `path` leads to it from the root of its
+    document, which is not empty for an item of a List.
+    """
+
+    id: ObjectId | None
+    path: Path = ()
+    value: Value | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+def decoded(
+    plain: Plain, path: Path = (), list_kind: tuple[str, str] | None = None
+) -> Iterator[Decoded]:
+    """Every object in one document that onehop reads or that cannot be read."""
+    if plain is None:
+        return
+    if not isinstance(plain, dict):
+        yield _nameless(path, (), f"expected a mapping, got {_said(plain)}")
+        return
+    version, name = plain.get("apiVersion"), plain.get("kind")
+    if list_kind and version is None and name is None:
+        version, name = list_kind
+    for value, key in ((version, "apiVersion"), (name, "kind")):
+        if not isinstance(value, str) or not value:
+            yield _nameless(path, (key,), "is missing: this is not a Kubernetes object")
+            return
+    assert isinstance(version, str)
+    assert isinstance(name, str)
+    if name.endswith("List") and "items" in plain:
+        yield from _items(plain["items"], path, (version, name.removesuffix("List")))
+    elif (kind := KINDS.get((version, name))) is not None:
+        yield _object(kind, name, plain, path)
+
+
+def _items(items: Plain, path: Path, list_kind: tuple[str, str]) -> Iterator[Decoded]:
+    if not isinstance(items, list):
+        if items is not None:
+            yield _nameless(path, ("items",), f"expected a list, got {_said(items)}")
+        return
+    for index, item in enumerate(items):
+        yield from decoded(item, (*path, "items", index), list_kind if list_kind[1] else None)
+
+
+def _nameless(path: Path, field: Path, detail: str) -> Decoded:
+    return Decoded(id=None, path=path, faults=(Fault(path=field, detail=detail),))
+
+
+def _object(kind: Kind, name: str, plain: dict[str, Plain], path: Path) -> Decoded:
+    key, fault = _key(kind, plain)
+    if key is None:
+        return Decoded(id=None, path=path, faults=(fault,) if fault else ())
+    identity = ObjectId(name, key)
+    if fault is not None:
+        return Decoded(id=identity, path=path, faults=(fault,))
+    try:
+        shape = msgspec.convert(plain, kind.shape)
+    except msgspec.ValidationError as error:
+        return Decoded(id=identity, path=path, faults=(_shape_fault(plain, str(error)),))
+    reading = Reading()
+    value = kind.decode(reading, key, shape)
+    if reading.faults:
+        return Decoded(id=identity, path=path, faults=tuple(reading.faults))
+    return Decoded(id=identity, path=path, value=value)
+
+
+class _KeyOnly(msgspec.Struct):
+    name: str
+    namespace: str | None = None
+
+
+class _MetaOnly(msgspec.Struct):
+    metadata: _KeyOnly
+
+
+def _key(kind: Kind, plain: dict[str, Plain]) -> tuple[Key | None, Fault | None]:
+    try:
+        meta = msgspec.convert(plain, _MetaOnly).metadata
+    except msgspec.ValidationError as error:
+        return None, _shape_fault(plain, str(error))
+    namespace = (meta.namespace or "default") if kind.namespaced else ""
+    key = Key(namespace, meta.name)
+    if not kind.name_is_valid(meta.name):
+        return key, Fault(
+            path=("metadata", "name"), detail=f"{meta.name!r} is not a DNS name of lower case"
+        )
+    if namespace and not is_label(namespace):
+        return key, Fault(
+            path=("metadata", "namespace"), detail=f"{namespace!r} is not a DNS label"
+        )
+    return key, None
+
+
+def _shape_fault(plain: Plain, message: str) -> Fault:
+    """The fault that msgspec found, in Kubernetes' words and with the field it names."""
+    found = _AT.match(message)
+    what, where = found.groups() if found else (message, "")
+    path: Path = ()
+    for match in _STEP.finditer(where):
+        name, index = match.groups()
+        if index == "...":
+            path = (*path, *_culprit(plain, path))
+        else:
+            path = (*path, name if name is not None else int(index))
+    if missing := _MISSING.match(what):
+        return Fault(path=(*path, missing[1]), detail="is missing")
+    if wrong := _WRONG.match(what):
+        return Fault(path=path, detail=_wrong(wrong[1].removesuffix(" | null"), wrong[2]))
+    return Fault(path=path, detail=what)
+
+
+def _wrong(expected: str, got: str) -> str:
+    hint = ": quote it" if expected == "str" and got in ("int", "float", "bool") else ""
+    return f"expected {_NAMES.get(expected, expected)}, got {_NAMES.get(got, got)}{hint}"
+
+
+def _culprit(plain: Plain, path: Path) -> Path:
+    """The key of the mapping at `path` whose value is no string: msgspec does not say which."""
+    for step in path:
+        if isinstance(plain, dict) and isinstance(step, str):
+            plain = plain.get(step)
+        elif isinstance(plain, list) and isinstance(step, int):
+            plain = plain[step]
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            if not isinstance(value, str):
+                return (key,)
+    return ()
+
+
+def _said(plain: Plain) -> str:
+    kinds = {bool: "bool", int: "int", float: "float", str: "str", list: "array", dict: "object"}
+    return _NAMES[kinds[type(plain)]]

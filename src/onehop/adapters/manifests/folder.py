@@ -1,0 +1,163 @@
+"""A tree of files, watched: which files are there, and which may have changed.
+
+Directories are watched before they are listed, so nothing slips between the two. A file is named
+when its writer has closed it or moved it into place, never while it is being written. Names that
+begin with a dot, and those that end otherwise than a manifest does, are editors' and our own
+temporary files. Symbolic links are followed to files, not to directories (a loop would not end);
+the `..data` link of a mounted ConfigMap, whose exchange changes all files at once, is known.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from onehop.adapters.manifests.inotify import Event, Inotify, Mask
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_ARRIVED = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ATTRIB
+_DIRECTORY_CAME = Mask.CREATE | Mask.MOVED_TO
+_DIRECTORY_WENT = Mask.DELETE | Mask.MOVED_FROM
+
+
+class UnreadableError(Exception):
+    """A file is there and cannot be read; the text says why."""
+
+
+def text_of(path: str) -> str | None:
+    """The text of a file, None when there is none.
+
+    Raises:
+        UnreadableError: when it is no regular file, not UTF-8, or may not be read.
+    """
+    try:
+        # Without NONBLOCK, opening a FIFO would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+    try:
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnreadableError("is not a regular file")
+            return file.read().decode("utf-8-sig")
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UnreadableError("is not text in UTF-8") from None
+
+
+class Tree:
+    """The files below `root`, without the directory `skipped`."""
+
+    def __init__(self, inotify: Inotify, root: str, *, skipped: str = "") -> None:
+        self.root = root
+        self.present = False
+        self._inotify = inotify
+        self._skipped = skipped
+        self._directories: dict[int, str] = {}
+        self._files: set[str] = set()
+        self._stale: set[str] = set()
+
+    def changes(self, events: Iterable[Event]) -> set[str]:
+        """Paths of files that came, went or may have changed since the last call."""
+        if not self.present:
+            self._list_all()
+        for event in events:
+            if event.mask & Mask.OVERFLOW:
+                self._stale |= self._files
+                self._list_all()
+            elif event.watch in self._directories:
+                self._take(event, self._directories[event.watch])
+        stale, self._stale = self._stale, set()
+        return stale
+
+    def forget(self, path: str) -> None:
+        """`path` was found to be gone."""
+        self._files.discard(path)
+
+    def _take(self, event: Event, directory: str) -> None:
+        path = f"{directory}/{event.name}"
+        if event.mask & (Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.IGNORED):
+            self._directory_ended(event, directory)
+        elif event.mask & Mask.ISDIR:
+            if event.mask & _DIRECTORY_WENT:
+                self._drop(path)
+            elif event.mask & _DIRECTORY_CAME:
+                self._list(path)
+        elif event.name == "..data":
+            self._list(directory)
+        elif _is_manifest(event.name) and (event.mask & _ARRIVED or _is_linked(path)):
+            self._found(path)
+
+    def _directory_ended(self, event: Event, directory: str) -> None:
+        if event.mask & Mask.IGNORED:
+            self._directories.pop(event.watch, None)
+        elif directory == self.root:
+            # The files stay known: a folder that is unmounted or exchanged takes no objects away.
+            self.present = False
+            self._unwatch(directory)
+
+    def _list_all(self) -> None:
+        self.present = os.path.isdir(self.root)
+        if self.present:
+            self._stale |= self._files
+            self._list(self.root)
+            return
+        ancestor = os.path.dirname(self.root)
+        while ancestor != os.path.dirname(ancestor) and not os.path.isdir(ancestor):
+            ancestor = os.path.dirname(ancestor)
+        self._watch(ancestor)
+
+    def _watch(self, directory: str) -> bool:
+        try:
+            self._directories[self._inotify.watch(directory)] = directory
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _list(self, directory: str) -> None:
+        """Watch and take in a directory and all below it."""
+        if directory == self._skipped or not self._watch(directory):
+            return
+        try:
+            entries = list(os.scandir(directory))
+        except OSError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith("."):
+                    self._list(entry.path)
+            elif _is_manifest(entry.name):
+                self._found(entry.path)
+
+    def _found(self, path: str) -> None:
+        self._files.add(path)
+        self._stale.add(path)
+
+    def _drop(self, directory: str) -> None:
+        """A directory was deleted or moved away, with all below it."""
+        self._stale |= {path for path in self._files if path.startswith(directory + "/")}
+        self._unwatch(directory)
+
+    def _unwatch(self, directory: str) -> None:
+        below = directory + "/"
+        for number, path in tuple(self._directories.items()):
+            if path == directory or path.startswith(below):
+                del self._directories[number]
+                self._inotify.forget(number)
+
+
+def _is_manifest(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _is_linked(path: str) -> bool:
+    """Whether the path was made by linking: then nobody will ever close it after writing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1

@@ -1,0 +1,110 @@
+"""inotify(7) through the C library: one descriptor, watches by directory, events as values.
+
+Only what a folder of manifests needs. Python's standard library has no binding, and a dependency
+for four functions would be a poor bargain.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+
+class Mask(IntFlag):
+    """Event bits of inotify(7)."""
+
+    ATTRIB = 0x4
+    CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
+    MOVED_TO = 0x80
+    CREATE = 0x100
+    DELETE = 0x200
+    DELETE_SELF = 0x400
+    MOVE_SELF = 0x800
+    OVERFLOW = 0x4000
+    IGNORED = 0x8000
+    ISDIR = 0x40000000
+
+
+# MODIFY is left out on purpose: a file is read when its writer has closed it, never half-way.
+_WATCHED = (
+    Mask.ATTRIB
+    | Mask.CLOSE_WRITE
+    | Mask.MOVED_FROM
+    | Mask.MOVED_TO
+    | Mask.CREATE
+    | Mask.DELETE
+    | Mask.DELETE_SELF
+    | Mask.MOVE_SELF
+)
+_ONLYDIR = 0x01000000
+_HEADER = struct.Struct("iIII")
+_BUFFER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to `name` in the directory watched as `watch`; `mask` holds `Mask` bits."""
+
+    watch: int
+    mask: int
+    name: str
+
+
+class Inotify:
+    """One inotify descriptor, not blocking."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd: int = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._fd < 0:
+            raise self._error("inotify_init1")
+
+    def fileno(self) -> int:
+        """The descriptor, readable when an event waits."""
+        return self._fd
+
+    def watch(self, directory: str) -> int:
+        """The number under which events of `directory` come; the same one when asked again.
+
+        Raises:
+            OSError: when the directory is gone or the user's watches are used up.
+        """
+        flags = _WATCHED | _ONLYDIR
+        number: int = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), int(flags))
+        if number < 0:
+            raise self._error(directory)
+        return number
+
+    def forget(self, watch: int) -> None:
+        """No more events of `watch`; one that is gone already is no error."""
+        self._libc.inotify_rm_watch(self._fd, watch)
+
+    def events(self) -> list[Event]:
+        """All events that wait, in order; none when nothing happened."""
+        found: list[Event] = []
+        while True:
+            try:
+                data = os.read(self._fd, _BUFFER_BYTES)
+            except BlockingIOError:
+                return found
+            offset = 0
+            while offset < len(data):
+                watch, mask, _cookie, length = _HEADER.unpack_from(data, offset)
+                offset += _HEADER.size
+                name = os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
+                found.append(Event(watch, mask, name))
+                offset += length
+
+    def close(self) -> None:
+        """Give the descriptor back; twice is fine."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _error(self, subject: str) -> OSError:
+        number = ctypes.get_errno()
+        return OSError(number, os.strerror(number), subject)

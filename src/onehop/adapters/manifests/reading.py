@@ -1,0 +1,110 @@
+"""Reading: the checks that several kinds share, each noting a fault and going on.
+
+A decoder asks for what it needs and builds its value; the value counts only when no fault was
+noted, so all faults of an object are reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TypeVar
+
+from onehop.adapters.manifests.document import Path
+from onehop.adapters.manifests.fault import Fault, frozen
+from onehop.adapters.manifests.shape import RequirementShape, SelectorShape
+from onehop.model.address import IPAddress, IPNetwork
+from onehop.model.config import LabelSelector, Operator, Requirement
+
+_E = TypeVar("_E", bound=Enum)
+_ANY: IPAddress = IPv4Address(0)
+
+
+class Reading:
+    """The faults of one object, noted while it is read."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def note(self, path: Path, detail: str) -> None:
+        """A fault in the field at `path`."""
+        self.faults.append(Fault(path=path, detail=detail))
+
+    def address(self, text: str, *path: str | int) -> IPAddress:
+        """The address that `text` is; a stand-in when it is none."""
+        try:
+            # "." decides first: an IPv4 address is the common case and the cheaper class.
+            if "." in text and ":" not in text:
+                return IPv4Address(text)
+            found = ip_address(text)
+        except ValueError:
+            self.note(path, f"{text!r} is not an IP address")
+            return _ANY
+        if isinstance(found, IPv6Address) and found.scope_id is not None:
+            self.note(path, f"{text!r} has a zone, which an address of a cluster cannot have")
+        return found
+
+    def network(self, text: str, *path: str | int) -> IPNetwork | None:
+        """The CIDR that `text` is; None when it is none."""
+        try:
+            return ip_network(text.strip(), strict=False)
+        except ValueError:
+            self.note(path, f"{text!r} is not a CIDR")
+            return None
+
+    def choice(self, kind: type[_E], text: str | None, default: _E, *path: str | int) -> _E:
+        """The member of an enum that `text` names; the default when there is no text."""
+        if not text:
+            return default
+        try:
+            return kind(text)
+        except ValueError:
+            allowed = ", ".join(str(member.value) for member in kind)
+            self.note(path, f"{text!r} is not one of {allowed}")
+            return default
+
+    def number(self, value: int, first: int, last: int, *path: str | int) -> int:
+        """`value`, which has to lie between the two."""
+        if not first <= value <= last:
+            self.note(path, f"{value} is not between {first} and {last}")
+        return value
+
+    def selectors(
+        self, shapes: list[SelectorShape] | None, *path: str | int
+    ) -> tuple[LabelSelector, ...]:
+        """A list of label selectors."""
+        return tuple(
+            self.selector(shape, *path, index) for index, shape in enumerate(shapes or ())
+        )
+
+    def selector(self, shape: SelectorShape, *path: str | int) -> LabelSelector:
+        """One label selector."""
+        return LabelSelector(
+            match_labels=frozen(shape.match_labels),
+            match_expressions=tuple(
+                self._requirement(each, *path, "matchExpressions", index)
+                for index, each in enumerate(shape.match_expressions or ())
+            ),
+        )
+
+    def _requirement(self, shape: RequirementShape, *path: str | int) -> Requirement:
+        operator = self.choice(Operator, shape.operator, Operator.EXISTS, *path, "operator")
+        values = frozenset(shape.values or ())
+        if not shape.operator:
+            self.note((*path, "operator"), "is empty")
+        elif operator in (Operator.IN, Operator.NOT_IN) and not values:
+            self.note((*path, "values"), f"operator {operator.value} needs at least one value")
+        elif shape.operator in (Operator.EXISTS.value, Operator.DOES_NOT_EXIST.value) and values:
+            self.note((*path, "values"), f"operator {operator.value} takes no values")
+        if not shape.key:
+            self.note((*path, "key"), "is empty")
+        return Requirement(key=shape.key, operator=operator, values=values)
+
+    def distinct(self, items: Iterable[object], *path: str | int) -> None:
+        """No item of a list may stand in it twice."""
+        seen: list[object] = []
+        for index, item in enumerate(items):
+            if item in seen:
+                self.note((*path, index), f"{item!r} stands in the list twice")
+            seen.append(item)

@@ -1,0 +1,183 @@
+"""The state folder: statuses and released addresses, read by everyone, written by one.
+
+A status file speaks for its Service as long as it exists. When the Service is gone, the addresses
+in it count as released until `sync` has moved them, so a crash at any point between two files
+loses no address: the new file is always written before the old one is taken away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable
+
+from onehop.adapters.manifests.folder import Tree, UnreadableError, text_of
+from onehop.adapters.manifests.inotify import Event, Inotify
+from onehop.adapters.manifests.status import (
+    RELEASED,
+    STATUS,
+    addresses_in,
+    key_of,
+    path_of,
+    released_text,
+    remove,
+    status_text,
+    write,
+)
+from onehop.model.address import IPAddress
+from onehop.model.desired import ClusterDesired, Failure, Report, ServiceStatus
+from onehop.model.reason import Problem, Reason, Refusal
+from onehop.model.service import Key
+
+_Addresses = tuple[IPAddress, ...]
+_RETRY_SECONDS = 1.0
+# Errors that every further write would meet as well.
+_HOPELESS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
+
+class State:
+    """One state folder."""
+
+    def __init__(self, root: str, inotify: Inotify) -> None:
+        self.root = root
+        self._tree = Tree(inotify, root)
+        self._addresses: dict[str, dict[Key, _Addresses]] = {STATUS: {}, RELEASED: {}}
+        self._texts: dict[str, dict[Key, str]] = {STATUS: {}, RELEASED: {}}
+        self._problems: dict[str, Problem] = {}
+        self._done: dict[Key, ServiceStatus] = {}
+
+    def ingress(self, key: Key) -> _Addresses | None:
+        """What the status file of a Service says; None when there is none."""
+        return self._addresses[STATUS].get(key)
+
+    def released(self, key: Key, *, present: bool) -> _Addresses:
+        """The addresses kept for a Service that was deleted (`present`: it exists)."""
+        kept = self._addresses[RELEASED].get(key, ())
+        return kept if present else self._addresses[STATUS].get(key) or kept
+
+    def problems(self) -> Iterable[Problem]:
+        """Files of the folder that cannot be read; what they said before stays in force."""
+        return self._problems.values()
+
+    def refresh(self, events: Iterable[Event]) -> set[Key]:
+        """Read again what changed; the Services that this may concern."""
+        touched: set[Key] = set()
+        for path in self._tree.changes(events):
+            found = key_of(self.root, path)
+            if found is not None:
+                self._load(path, *found)
+                touched.add(found[1])
+        return touched
+
+    def _load(self, path: str, part: str, key: Key) -> None:
+        self._problems.pop(path, None)
+        try:
+            text = text_of(path)
+            if text is None:
+                self._tree.forget(path)
+                self._addresses[part].pop(key, None)
+                self._forget(part, key)
+            elif text != self._texts[part].get(key) or key not in self._addresses[part]:
+                self._forget(part, key)
+                self._addresses[part][key] = addresses_in(part, text)
+                self._texts[part][key] = text
+        except (UnreadableError, ValueError) as error:
+            self._forget(part, key)
+            self._texts[part][key] = ""
+            self._problems[path] = Problem(
+                source=path,
+                line=0,
+                object=f"Service {key}",
+                field="status" if part == STATUS else "addresses",
+                reason=Reason.MANIFEST_UNREADABLE,
+                detail=str(error),
+            )
+
+    def _forget(self, part: str, key: Key) -> None:
+        """The file is not known to say what we wrote."""
+        self._texts[part].pop(key, None)
+        if part == STATUS:
+            self._done.pop(key, None)
+
+    def sync(self, want: ClusterDesired) -> Report:
+        """Write what is wanted: first all that adds, then all that takes away."""
+        return _Sync(self.root, self._texts, self._done).run(want)
+
+
+class _Sync:
+    """One run of `sync`."""
+
+    def __init__(
+        self, root: str, texts: dict[str, dict[Key, str]], done: dict[Key, ServiceStatus]
+    ) -> None:
+        self._root = root
+        self._texts = texts
+        self._done = done
+        self._changed = 0
+        self._failures: list[Failure] = []
+        self._failed_keys: set[Key] = set()
+        self._hopeless = False
+
+    def run(self, want: ClusterDesired) -> Report:
+        for key, addresses in want.released.items():
+            self._write(RELEASED, key, released_text(key, addresses))
+        for key, status in want.statuses.items():
+            if self._done.get(key) is not status and self._write(STATUS, key, status_text(status)):
+                self._done[key] = status
+        # An address whose new file could not be written stays in the old one.
+        for key in self._texts[STATUS].keys() - want.statuses.keys() - self._failed_keys:
+            self._remove(STATUS, key)
+            self._done.pop(key, None)
+        for key in self._texts[RELEASED].keys() - want.released.keys() - self._failed_keys:
+            self._remove(RELEASED, key)
+        return Report(changed=self._changed, failures=tuple(self._failures))
+
+    def _write(self, part: str, key: Key, text: str) -> bool:
+        if self._texts[part].get(key) == text:
+            return True
+        path = path_of(self._root, part, key)
+        if path is None:
+            self._failed_keys.add(key)
+            detail = f"{key} is not a name that Kubernetes allows"
+            self._failures.append(
+                Failure(
+                    subject=f"Service {key}",
+                    refusal=Refusal(reason=Reason.FIELD_INVALID, detail=detail),
+                )
+            )
+            return False
+        if self._hopeless:
+            self._failed_keys.add(key)
+            return False
+        try:
+            write(path, text)
+        except OSError as error:
+            self._failed(key, path, error)
+            return False
+        self._texts[part][key] = text
+        self._changed += 1
+        return True
+
+    def _remove(self, part: str, key: Key) -> None:
+        path = path_of(self._root, part, key)
+        assert path is not None, "only what could be written or read is known"
+        try:
+            remove(path)
+        except OSError as error:
+            self._failed(key, path, error)
+            return
+        del self._texts[part][key]
+        self._changed += 1
+
+    def _failed(self, key: Key, path: str, error: OSError) -> None:
+        self._failed_keys.add(key)
+        self._hopeless = self._hopeless or error.errno in _HOPELESS
+        detail = f"{os.path.relpath(path, self._root)} in {self._root}: {error.strerror}"
+        self._failures.append(
+            Failure(
+                subject=f"Service {key}",
+                refusal=Refusal(reason=Reason.STATUS_UNWRITABLE, detail=detail),
+                retry_at=time.monotonic() + _RETRY_SECONDS,
+            )
+        )
