@@ -88,11 +88,52 @@ class Reason(Enum):
     DATAPATH_FAILED = ("DatapathFailed", "the datapath could not be programmed", "error")
     LINK_FAILED = ("LinkFailed", "the link could not be opened", "error")
     STATUS_UNWRITABLE = ("StatusUnwritable", "the status could not be written", "error")
+    # the datapath, packet by packet: dropped
+    BACKEND_GONE = ("BackendGone", "a connection's backend is gone", "info")
+    PORTS_EXHAUSTED = (
+        "PortsExhausted",
+        "no source port is free towards the backend",
+        "error",
+    )
+    NO_NODE_ADDRESS = (
+        "NoNodeAddress",
+        "the node has no address of the family to reach a remote backend from",
+        "error",
+    )
+    FLOWS_FULL = ("FlowsFull", "the flow table took no new entry", "error")
+    NO_ROUTE = ("NoRoute", "the routing table refuses the destination", "warning")
+    TTL_EXPIRED = ("TtlExpired", "the packet may not be forwarded any further", "info")
+    # and passed to the host untouched
+    FRAGMENT = ("Fragment", "IP fragments are not balanced", "info")
+    IP_OPTIONS = ("IpOptions", "packets with IPv4 options are not balanced", "info")
+    EXTENSION_HEADER = (
+        "ExtensionHeader",
+        "packets with IPv6 extension headers are not balanced",
+        "info",
+    )
+    MALFORMED = ("Malformed", "the packet's headers contradict each other", "info")
 
     def __init__(self, code: str, sentence: str, severity: str) -> None:
         self.code = code
         self.sentence = sentence
         self.severity = Severity(severity)
+
+
+# `enum reason` of bpf/reason.h from its second member on: the counter of DATAPATH[i] is i + 1.
+DATAPATH = (
+    Reason.NO_ENDPOINTS,
+    Reason.NO_LOCAL_ENDPOINT,
+    Reason.BACKEND_GONE,
+    Reason.PORTS_EXHAUSTED,
+    Reason.NO_NODE_ADDRESS,
+    Reason.FLOWS_FULL,
+    Reason.NO_ROUTE,
+    Reason.TTL_EXPIRED,
+    Reason.FRAGMENT,
+    Reason.IP_OPTIONS,
+    Reason.EXTENSION_HEADER,
+    Reason.MALFORMED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
