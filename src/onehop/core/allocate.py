@@ -1,0 +1,353 @@
+"""Allocation: which Service holds which addresses, and why another holds none.
+
+Two passes over all Services. First every address that a status already names is kept while the
+rules still allow it; then the rest are placed: those that have an earlier address to come back
+to, then those that ask for one, then all others, each by age and name. So a restart with the own
+statuses changes nothing, no order of arrival matters, and a Service without an address costs
+nobody else theirs.
+
+`Allocator` remembers the first pass from one decision to the next and redoes it for the Services
+that changed; what it answers is always what `cluster_desired` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from onehop.core.candidates import PoolTable
+from onehop.core.placement import Held, Placement, keepable, lacks
+from onehop.core.request import Request, not_in_charge, request
+from onehop.core.sharing import Ledger, number
+from onehop.core.validate import judged_pools
+from onehop.model.address import IPAddress
+from onehop.model.config import Namespace, Pool
+from onehop.model.desired import ClusterDesired, ServiceStatus
+from onehop.model.objects import Objects
+from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Condition, Key, Protocol, Service
+
+ALLOCATED = "AddressAllocated"
+SUPPORTED = "FullySupported"
+
+_Released = Mapping[Key, tuple[IPAddress, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pending:
+    """A Service that the first pass has not settled.
+
+    `held` is what it keeps all the same and may add to; `before` what it could not keep as it is.
+    """
+
+    service: Service
+    request: Request
+    held: Held | None = None
+    before: tuple[IPAddress, ...] = ()
+
+
+def cluster_desired(objects: Objects, *, lb_class: str | None = None) -> ClusterDesired:
+    """What the controller wants written: a status for every Service it is in charge of.
+
+    Also for a Service that is no longer of type LoadBalancer and still carries addresses: they
+    are taken from it.
+    """
+    return Allocator(lb_class=lb_class).decide(objects)
+
+
+class Allocator:
+    """Decides again and again, at the cost of what changed."""
+
+    def __init__(self, *, lb_class: str | None = None) -> None:
+        self._lb_class = lb_class
+        self._inputs: tuple[tuple[Pool, ...], tuple[Namespace, ...]] | None = None
+        self._table = PoolTable((), {}, ())
+        self._by_id: dict[int, Service] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ledger = Ledger()
+        self._held: dict[Key, Held] = {}
+        self._statuses: dict[Key, ServiceStatus] = {}
+        self._pending: dict[Key, _Pending] = {}
+        self._stripped: dict[Key, tuple[IPAddress, ...]] = {}
+        self._contested = False
+        self._claims: list[Held] = []
+
+    def decide(self, objects: Objects) -> ClusterDesired:
+        """What `cluster_desired` answers for the same objects."""
+        for claim in self._claims:
+            self._ledger.release(claim.share, claim.numbers)
+        self._claims = []
+        self._settle(objects)
+        statuses = dict(self._statuses)
+        reserved = {
+            number(address)
+            for key, addresses in (*objects.released.items(), *self._stripped.items())
+            if key not in self._held
+            for address in addresses
+        }
+        placement = Placement(self._table, self._ledger, reserved)
+        for pending in self._in_order(objects.released):
+            statuses[pending.service.key] = self._placed(placement, pending, objects.released)
+        self._claims = placement.claims
+        return ClusterDesired(
+            statuses=MappingProxyType(statuses),
+            released=MappingProxyType(self._still_released(objects.released, statuses)),
+        )
+
+    def _settle(self, objects: Objects) -> None:
+        """Bring the first pass up to date."""
+        services = objects.services.values()
+        by_id = dict(zip(map(id, services), services, strict=True))
+        renewed = self._renew_table(objects)
+        gone = self._by_id.keys() - by_id.keys()
+        come = by_id.keys() - self._by_id.keys()
+        before, self._by_id = self._by_id, by_id
+        if not renewed and not self._contested and 2 * len(come) <= len(by_id):
+            for each in gone:
+                self._forget(before[each])
+            for each in come:
+                self._consider(by_id[each])
+            if not self._contested:
+                return
+        self._reset()
+        for service in services:
+            self._consider(service)
+        if self._contested:
+            # Only where two Services stand on one address does the order of the first pass
+            # matter, and sorting all of them is most of its cost.
+            self._reset()
+            for service in sorted(services, key=_age):
+                self._consider(service)
+
+    def _renew_table(self, objects: Objects) -> bool:
+        """Read the pools anew if they changed; whether they did."""
+        pools = tuple(objects.pools.values())
+        by_labels = any(pool.allocation and pool.allocation.namespace_selectors for pool in pools)
+        namespaces = tuple(objects.namespaces.values()) if by_labels else ()
+        if self._inputs is not None and _same(self._inputs, (pools, namespaces)):
+            return False
+        self._inputs = (pools, namespaces)
+        judgement = judged_pools(objects)
+        self._table = PoolTable(judgement.usable, judgement.refused, namespaces)
+        return True
+
+    def _forget(self, service: Service) -> None:
+        """Undo what `_consider` entered for a Service as it was."""
+        key = service.key
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._ledger.release(held.share, held.numbers)
+        self._statuses.pop(key, None)
+        self._pending.pop(key, None)
+        self._stripped.pop(key, None)
+
+    def _consider(self, service: Service) -> None:
+        """The first pass over one Service."""
+        key = service.key
+        ignored = not_in_charge(service, self._lb_class)
+        if ignored is not None:
+            ours = service.load_balancer_class in (None, self._lb_class)
+            if ignored.reason is Reason.NOT_LOAD_BALANCER and service.ingress and ours:
+                self._stripped[key] = service.ingress
+                self._statuses[key] = refused(service, ignored)
+            return
+        asked = request(service) if self._table.sources else self._no_pools()
+        if isinstance(asked, Refusal):
+            self._statuses[key] = refused(service, asked)
+            return
+        held = None
+        if service.ingress:
+            held, contested = keepable(self._table, self._ledger, service, asked, service.ingress)
+            self._contested = self._contested or contested
+        if held is None:
+            self._pending[key] = _Pending(service=service, request=asked)
+        else:
+            self._keep(service, asked, held)
+
+    def _keep(self, service: Service, asked: Request, held: Held) -> None:
+        """Settle a Service that may keep `held`, unless it asks for something else or more."""
+        addresses = held.addresses
+        if asked.addresses and asked.addresses != addresses:
+            self._pending[service.key] = _Pending(service=service, request=asked)
+            return
+        short = len(addresses) < len(asked.families)
+        if short and not asked.flexible and asked.refusal is None:
+            self._pending[service.key] = _Pending(service=service, request=asked, before=addresses)
+            return
+        self._ledger.claim(held.share, held.numbers)
+        self._held[service.key] = held
+        self._statuses[service.key] = allocated(service, held, asked.refusal)
+        if short and not asked.addresses and not lacks_other(held, asked):
+            self._pending[service.key] = _Pending(service=service, request=asked, held=held)
+
+    def _no_pools(self) -> Refusal:
+        refused_pools = "; ".join(
+            f"pool {name} is not in force: {why}" for name, why in self._table.refused.items()
+        )
+        return Refusal(reason=Reason.NO_POOLS, detail=refused_pools)
+
+    def _in_order(self, released: _Released) -> list[_Pending]:
+        def precedence(pending: _Pending) -> tuple[int, str, str, str]:
+            comes_back = pending.before or pending.service.key in released
+            rank = 0 if comes_back else 1 if pending.request.addresses else 2
+            return (rank, *_age(pending.service))
+
+        return sorted(self._pending.values(), key=precedence)
+
+    def _placed(
+        self, placement: Placement, pending: _Pending, released: _Released
+    ) -> ServiceStatus:
+        """The second pass over one Service."""
+        service, asked = pending.service, pending.request
+        if pending.held is not None:
+            grown = placement.grown(pending.held, asked.families)
+            return allocated(service, grown or pending.held, asked.refusal)
+        before = pending.before or released.get(service.key, ())
+        outcome = placement.placed(service, asked, before)
+        if isinstance(outcome, Refusal):
+            return refused(service, outcome)
+        return allocated(service, outcome, None)
+
+    def _still_released(
+        self, released: _Released, statuses: Mapping[Key, ServiceStatus]
+    ) -> dict[Key, tuple[IPAddress, ...]]:
+        """Released addresses of Services that hold none now, and that nobody else holds."""
+        found = {}
+        for key, addresses in (*released.items(), *self._stripped.items()):
+            status = statuses.get(key)
+            if status is not None and status.addresses:
+                continue
+            free = tuple(each for each in addresses if number(each) not in self._ledger.held)
+            if free:
+                found[key] = free
+        return found
+
+
+def _age(service: Service) -> tuple[str, str, str]:
+    return (service.created, service.key.namespace, service.key.name)
+
+
+def _same(
+    one: tuple[tuple[Pool, ...], tuple[Namespace, ...]],
+    other: tuple[tuple[Pool, ...], tuple[Namespace, ...]],
+) -> bool:
+    """Whether both hold the identical objects in the identical order."""
+    return all(
+        len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
+        for mine, theirs in zip(one, other, strict=True)
+    )
+
+
+def lacks_other(held: Held, asked: Request) -> bool:
+    """Whether the pool of `held` has no range of a family that the request would take as well."""
+    return any(
+        family not in held.families and not held.source.spans[family] for family in asked.families
+    )
+
+
+def allocated(service: Service, held: Held, refusal: Refusal | None) -> ServiceStatus:
+    """The status of a Service that holds addresses; `refusal` is about what else it asks."""
+    return ServiceStatus(
+        key=service.key,
+        addresses=held.addresses,
+        pool=held.source.name,
+        refusal=refusal,
+        conditions=(_from_pool(held.source.name, refusal), *unsupported(service)),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _from_pool(pool: str, refusal: Refusal | None) -> Condition:
+    if refusal is None:
+        message = f"from pool {pool}"
+        return Condition(type=ALLOCATED, status=True, reason="Allocated", message=message)
+    reason = refusal.reason.code
+    return Condition(type=ALLOCATED, status=True, reason=reason, message=str(refusal))
+
+
+def refused(service: Service, refusal: Refusal) -> ServiceStatus:
+    """The status of a Service that holds no address, with the reason."""
+    condition = Condition(
+        type=ALLOCATED, status=False, reason=refusal.reason.code, message=str(refusal)
+    )
+    return ServiceStatus(
+        key=service.key, refusal=refusal, conditions=(condition, *unsupported(service))
+    )
+
+
+def unsupported(service: Service) -> tuple[Condition, ...]:
+    """The condition that names what the Service asks for and no datapath here serves yet."""
+    found: list[Refusal] = []
+    if service.session_affinity == "ClientIP":
+        found.append(Refusal(reason=Reason.AFFINITY_UNSUPPORTED, detail="spec.sessionAffinity"))
+    if service.source_ranges:
+        ranges = ", ".join(service.source_ranges)
+        found.append(Refusal(reason=Reason.SOURCE_RANGES_UNSUPPORTED, detail=ranges))
+    sctp = [str(port.port) for port in service.ports if port.protocol is Protocol.SCTP]
+    if sctp:
+        detail = f"SCTP port {', '.join(sctp)}"
+        found.append(Refusal(reason=Reason.PROTOCOL_UNSUPPORTED, detail=detail))
+    if not found:
+        return ()
+    message = "; ".join(map(str, found))
+    reason = found[0].reason.code
+    return (Condition(type=SUPPORTED, status=False, reason=reason, message=message),)
+
+
+def allocation_chain(
+    objects: Objects, key: Key, *, lb_class: str | None = None
+) -> tuple[str | Refusal, ...]:
+    """Why the Service has the addresses it has, or none: what it asks, each pool, the outcome."""
+    service = objects.services.get(key)
+    if service is None:
+        return (f"there is no Service {key}",)
+    ignored = not_in_charge(service, lb_class)
+    if ignored is not None:
+        return (ignored,)
+    judgement = judged_pools(objects)
+    table = PoolTable(judgement.usable, judgement.refused, objects.namespaces.values())
+    asked = request(service)
+    if isinstance(asked, Refusal):
+        return (asked,)
+    allocator = Allocator(lb_class=lb_class)
+    status = allocator.decide(objects).statuses[key]
+    chain = [*_asks(asked), *_pools(table, service, asked)]
+    if status.addresses:
+        chain.append(_outcome(service, objects, status))
+    return (*chain, status.refusal) if status.refusal else tuple(chain)
+
+
+def _asks(asked: Request) -> Iterable[str]:
+    wanted = (" or " if asked.flexible else " and ").join(each.value for each in asked.families)
+    yield f"needs {wanted}"
+    if asked.addresses:
+        yield f"requests {', '.join(map(str, asked.addresses))}"
+    if asked.pool:
+        yield f"asks for pool {asked.pool}"
+    if asked.share.sharing_key:
+        yield f"shares by key {asked.share.sharing_key!r}"
+
+
+def _pools(table: PoolTable, service: Service, asked: Request) -> Iterable[str]:
+    explicit = bool(asked.pool or asked.addresses)
+    drawn = [source for group in table.automatic(service) for source in group]
+    for source in [*drawn, *(each for each in table.sources if each not in drawn)]:
+        why = "" if explicit and table.admits(source, service) else table.why_not(source, service)
+        if asked.pool and source.name != asked.pool:
+            why = f"the annotation names pool {asked.pool}"
+        yield f"pool {source.name}: {why or lacks(source, asked) or 'may serve it'}"
+    for name, why in table.refused.items():
+        yield f"pool {name}: not in force, {why}"
+
+
+def _outcome(service: Service, objects: Objects, status: ServiceStatus) -> str:
+    texts = ", ".join(map(str, status.addresses))
+    if set(status.addresses) <= set(service.ingress):
+        return f"keeps {texts} of pool {status.pool}"
+    if set(status.addresses) & set(objects.released.get(service.key, ())):
+        return f"gets back {texts} of pool {status.pool}"
+    return f"gets {texts} of pool {status.pool}"
