@@ -1,0 +1,49 @@
+"""The tour: plays the article's scenes on a lab, and says of each what was expected and seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from onehop.lab.kafka import KafkaError
+from onehop.lab.lab import Lab, LabSpec
+from onehop.lab.scenes import SCENES, Scene, Stage
+from onehop.lab.state import LabError, Layout
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def stage_of(name: str, *, kafka: bool, delivery: str, say: Say) -> Iterator[Stage]:
+    """The lab of this name if it is up, else a new one that goes when the tour ends.
+
+    Raises:
+        LabError: when it cannot be built.
+    """
+    record = Layout(name).read()
+    if record is not None and record.ready:
+        say(f"lab {name} is up: the tour plays on it")
+        lab = Lab.attach(name)
+        yield Stage(lab, lab.kafka() if record.kafka else None)
+        return
+    say("building the lab: three nodes, a client, a router" + (", Kafka" if kafka else ""))
+    with Lab.up(LabSpec(name=name, kafka=kafka, delivery=delivery)) as lab:
+        yield Stage(lab, lab.kafka() if kafka else None)
+
+
+def played(stage: Stage, numbers: Iterable[int], say: Say) -> Iterator[Scene]:
+    """Play scenes one after the other; one that cannot be played has failed and says why."""
+    for number in numbers:
+        say(f"scene {number}")
+        try:
+            yield SCENES[number](stage)
+        except (LabError, KafkaError) as error:
+            doc = SCENES[number].__doc__ or ""
+            yield Scene(
+                scene=number,
+                title=doc.partition(": ")[2].rstrip("."),
+                command="",
+                expected="the scene can be played",
+                seen=str(error),
+                ok=False,
+            )
