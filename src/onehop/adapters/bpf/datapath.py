@@ -1,0 +1,244 @@
+"""The node's datapath as an effector: the whole wanted state goes in, a report comes out.
+
+What is written follows the packet backwards: backends, tables, service words, frontends; what is
+taken away goes the other way round. So no packet meets a name without its thing, and a single
+change is a few stores into mapped memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from onehop.adapters.bpf import layout, syscall
+from onehop.adapters.bpf.delivery import Delivery
+from onehop.adapters.bpf.errors import DatapathError
+from onehop.adapters.bpf.frontends import Frontends, FullError
+from onehop.adapters.bpf.links import ClsactHook, Hook, Links, Place, TcxHook
+from onehop.adapters.bpf.loader import OBJECT, Loaded, preflight
+from onehop.adapters.bpf.netlink import Netlink, device_index
+from onehop.adapters.bpf.records import Ring
+from onehop.adapters.bpf.tables import Row, Tables
+from onehop.model.address import IPAddress
+from onehop.model.desired import DatapathDesired, Failure, FrontendDesired, Report
+from onehop.model.diff import diff
+from onehop.model.reason import Reason
+from onehop.model.service import Key
+
+PORTS = (49152, 65535)  # sources towards other nodes: above what hosts use by themselves
+_RETRY = 1.0
+_ONE = (1).to_bytes(4, "little")
+
+
+class Datapath:
+    """Maps and programs of one node.
+
+    `ring` gives the Maglev table of some backends as indexes into them. `sources` are the node's
+    addresses that packets to other nodes' backends carry, one for each family. `hook` forces
+    `tcx` or `clsact`; `auto` takes tcx where the kernel has it.
+
+    Raises:
+        DatapathError: when this process or kernel cannot load it, with what to do.
+    """
+
+    def __init__(
+        self,
+        pin_dir: Path,
+        *,
+        ring: Ring,
+        delivery: str = "fast",
+        uplinks: tuple[str, ...] = (),
+        hook: str = "auto",
+        sources: tuple[IPAddress, ...] = (),
+        ports: tuple[int, int] = PORTS,
+        capacity: Mapping[str, int] | None = None,
+        path: Path = OBJECT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        preflight()
+        config = layout.pack_config(
+            sources, ports, stack=delivery == "stack", many_uplinks=len(uplinks) > 1
+        )
+        self._clock = clock
+        self._loaded = Loaded(pin_dir, config, capacity=capacity, path=path)
+        self._tables = Tables(self._loaded.maps)
+        self._ring = ring
+        self._frontends = Frontends(self._loaded.maps, ring, clock)
+        self._netlink = Netlink()
+        self._delivery = Delivery(
+            self._links(hook, uplinks),
+            self._netlink,
+            uplinks,
+            fast=delivery != "stack",
+            clock=clock,
+        )
+        self._applied: dict[Key, tuple[FrontendDesired, ...]] = {}
+        self._keys: dict[Key, tuple[bytes, ...]] = {}
+        self._addresses: set[bytes] = set()
+        self._last: DatapathDesired | None = None
+        self._adopted = False
+
+    def _links(self, hook: str, uplinks: tuple[str, ...]) -> Links:
+        programs = {each: self._loaded.object.program_fd(each.program) for each in Place}
+        clsact = ClsactHook(self._netlink, map(device_index, uplinks))
+        has_tcx = syscall.has_tcx()
+        if hook == "tcx" and not has_tcx:
+            raise DatapathError(
+                "attach by tcx",
+                "the kernel has no tcx hook (it came with 6.6)",
+                "use the clsact hook",
+                reason=Reason.KERNEL_LACKS,
+            )
+        self.hook = "clsact"
+        if not has_tcx:
+            return Links(clsact, (), programs)
+        tcx = TcxHook(self._loaded.pin_dir / "links")
+        chosen: tuple[Hook, Hook] = (clsact, tcx) if hook == "clsact" else (tcx, clsact)
+        self.hook = chosen[0].name
+        return Links(chosen[0], chosen[1:], programs)
+
+    def fileno(self) -> int:
+        """Readable when links or routes changed: sync again, with the same want."""
+        return self._delivery.fileno()
+
+    def observe(self) -> DatapathDesired:
+        """What stands in the kernel's maps, read from them."""
+        return self._tables.desired()
+
+    def rows(self) -> tuple[Row, ...]:
+        """What stands in the kernel's maps, for people."""
+        return self._tables.rows()
+
+    def sync(self, want: DatapathDesired, *, shrink: bool = True) -> Report:
+        """Make the kernel hold `want`.
+
+        With `shrink` false only what adds is done: nothing wanted before is taken away, no
+        frontend loses its last backend, and no program is attached anew, since that takes long.
+        """
+        try:
+            return self._sync(want, shrink=shrink)
+        except DatapathError as error:  # unclear what was done: look again before the next one
+            self._adopted = False
+            self._last = None
+            failure = Failure(
+                subject="datapath", refusal=error.refusal, retry_at=self._clock() + _RETRY
+            )
+            return Report(failures=(failure,))
+
+    def _sync(self, want: DatapathDesired, *, shrink: bool) -> Report:
+        if not self._adopted:
+            self._adopt()
+        failures: list[Failure] = []
+        changed = 0
+        if want is not self._last:
+            changed, failures = self._write(want, shrink=shrink)
+            changed += self._write_addresses(want.node_addresses, shrink=shrink)
+            self._last = want if shrink and not failures else None
+        failures += self._delivery.sync(self._frontends.backends, attach=shrink)
+        return Report(changed=changed, failures=tuple(failures))
+
+    def _adopt(self) -> None:
+        self._frontends = Frontends(self._loaded.maps, self._ring, self._clock)
+        self._frontends.adopt(self._tables)
+        keys: dict[Key, tuple[bytes, ...]] = {}
+        for key, entry in self._frontends.entries.items():
+            keys[entry.owner] = (*keys.get(entry.owner, ()), key)
+        self._keys = keys
+        self._applied = dict.fromkeys(keys, ())
+        self._addresses = set(self._loaded.maps["node_addresses"].items())
+        self._adopted = True
+
+    def _write(self, want: DatapathDesired, *, shrink: bool) -> tuple[int, list[Failure]]:
+        steps = diff(self._applied, want.frontends)
+        failures: list[Failure] = []
+        wanted_by: dict[bytes, FrontendDesired] = {}
+        gone: list[bytes] = []
+        changed = 0
+        for service, frontends in {**steps.add, **steps.change}.items():
+            count, vanished, done = self._put(service, frontends, shrink, wanted_by, failures)
+            changed += count
+            gone += vanished
+            if done:
+                self._applied[service] = frontends
+        unlisted = self._frontends.flush()
+        if shrink:
+            for service in steps.remove:
+                gone += self._keys.pop(service)
+                del self._applied[service]
+            changed += self._frontends.remove(gone)
+            if unlisted and gone:
+                unlisted = self._frontends.flush()
+            self._frontends.settle()
+        for key in unlisted:
+            failures.append(self._refused(wanted_by[key], FullError("frontends")))
+            self._applied[wanted_by[key].service] = ()
+        return changed, failures
+
+    def _put(
+        self,
+        service: Key,
+        frontends: Iterable[FrontendDesired],
+        shrink: bool,
+        wanted_by: dict[bytes, FrontendDesired],
+        failures: list[Failure],
+    ) -> tuple[int, list[bytes], bool]:
+        changed, done = 0, True
+        keys: list[bytes] = []
+        for each in frontends:
+            try:
+                key, written, whole = self._frontends.put(each, keep_last=not shrink)
+            except FullError as error:
+                failures.append(self._refused(each, error))
+                done = False
+                key = layout.pack_frontend(each.frontend)
+                if key not in self._frontends.entries:
+                    continue
+                written, whole = False, False
+            keys.append(key)
+            wanted_by[key] = each
+            changed += written
+            done = done and whole
+        vanished = [
+            key
+            for key in self._keys.get(service, ())
+            if key not in keys and self._frontends.entries[key].owner == service
+        ]
+        self._keys[service] = tuple(keys) if shrink else (*keys, *vanished)
+        return changed, vanished, done and (shrink or not vanished)
+
+    def _refused(self, want: FrontendDesired, error: FullError) -> Failure:
+        frontend = want.frontend
+        return Failure(
+            subject=f"{want.service} {frontend.address} {frontend.port}/{frontend.protocol.value}",
+            refusal=error.refusal,
+            retry_at=self._clock() + _RETRY,
+        )
+
+    def _write_addresses(self, addresses: Iterable[IPAddress], *, shrink: bool) -> int:
+        wanted = {layout.pack_address(each) for each in addresses}
+        kernel = self._loaded.maps["node_addresses"]
+        new = wanted - self._addresses
+        for each in new:
+            kernel.update(each, _ONE)
+        self._addresses |= new
+        if not shrink:
+            return len(new)
+        old = self._addresses - wanted
+        kernel.delete_batch(old)
+        self._addresses -= old
+        return len(new) + len(old)
+
+    def close(self) -> None:
+        """Give descriptors back. What is pinned and attached stays: traffic goes on."""
+        self._delivery.close()
+        self._netlink.close()
+        self._loaded.close()
+
+    def remove(self) -> None:
+        """Take everything off the node: programs, maps and the folder of the pins."""
+        self._delivery.remove()
+        self.close()
+        for path in sorted(self._loaded.pin_dir.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self._loaded.pin_dir.rmdir()
