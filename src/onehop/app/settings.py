@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from onehop.model.address import IPAddress
 from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
+from onehop.proto.machine import AddressConflict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,8 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
     store = Manifests(settings.folder, state=settings.state)
     try:
         store.refresh()
-        with Links() as links:
+        links = Links()
+        with closing(links):
             links.refresh()
             datapath = _datapath(settings, store, links.links())
             if isinstance(datapath, Refusal):
@@ -61,7 +64,7 @@ async def _serve(
     log = Log()
     speaker: Speaker | None = None
 
-    def conflict(fact: object) -> None:
+    def conflict(fact: AddressConflict) -> None:
         if speaker is not None:
             speaker.conflict(fact)
 
