@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 from onehop.adapters.linux.frame import FrameError, FrameProtocol, FrameSocket
 from onehop.adapters.linux.link import carries_arp, carries_ndp
+from onehop.adapters.linux.multicast import Memberships
 from onehop.app.driver import Driver, Fact
 from onehop.model.address import IPAddress, Mac
 from onehop.model.desired import Announcement, Failure, Report
@@ -50,6 +51,7 @@ class _Port:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._socket = FrameSocket(link, place.protocol)
+        self._memberships = Memberships(link)
         self._loop = loop
         self.machine = _machine(place)
         self.wanted: frozenset[IPAddress] = frozenset()
@@ -61,6 +63,8 @@ class _Port:
         self.wanted = addresses
         self._driver.perform(self.machine.set_addresses(addresses, self._driver.now()))
         self._driver.rearm()
+        # After the announcement: a client that learnt from it need not ask.
+        self._memberships.sync(self.machine.groups)
 
     def _frames_arrived(self) -> None:
         now = self._driver.now()
@@ -75,6 +79,7 @@ class _Port:
         self._driver.close()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
+        self._memberships.close()
 
 
 def _machine(place: _Place) -> Announcer:

@@ -68,6 +68,10 @@ class Forwarding(Protocol):
         """Program what is wanted; without `shrink`, only add and change."""
         ...
 
+    def fileno(self) -> int:
+        """A descriptor that turns readable when links or routes changed, or -1 for none."""
+        ...
+
     def close(self) -> None:
         """Let go of the maps; what is pinned goes on forwarding."""
         ...
@@ -80,6 +84,10 @@ class NoDatapath:
         """Nothing to program."""
         del want, shrink
         return Report()
+
+    def fileno(self) -> int:
+        """Nothing to watch."""
+        return -1
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -103,6 +103,7 @@ def _datapath(
             delivery=settings.delivery,
             uplinks=uplinks,
             hook=settings.hook,
+            sources=_addresses(store, settings.node),
         )
     except DatapathError as error:
         return Refusal(
@@ -111,8 +112,13 @@ def _datapath(
         )
 
 
+def _addresses(store: Manifests, node: str) -> tuple[IPAddress, ...]:
+    """The Node's own addresses: what packets to other nodes' backends carry as their source."""
+    here = store.objects().nodes.get(Key("", node))
+    return here.addresses if here is not None else ()
+
+
 def _uplinks(store: Manifests, node: str, links: tuple[Link, ...]) -> tuple[str, ...]:
     """The links that carry one of the Node's addresses."""
-    here = store.objects().nodes.get(Key("", node))
-    wanted: frozenset[IPAddress] = frozenset(here.addresses if here is not None else ())
+    wanted = frozenset(_addresses(store, node))
     return tuple(link.name for link in links if any(own.ip in wanted for own in link.addresses))

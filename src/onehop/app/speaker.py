@@ -78,6 +78,9 @@ class Speaker:
         self._links.refresh()
         ring.watch(self._store.fileno(), self._store.refresh)
         ring.watch(self._links.fileno(), self._links.refresh)
+        if self._datapath.fileno() >= 0:
+            # The round itself drains the descriptor: it says that routes to pods may differ.
+            ring.watch(self._datapath.fileno(), lambda: True)
         self._log("speaker-started", node=self._rules.node)
         # What is loaded now lives long: keep the collector from walking it again and again.
         gc.collect()
