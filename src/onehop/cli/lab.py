@@ -14,8 +14,10 @@ from types import FrameType
 import click
 
 from onehop.cli import options
+from onehop.cli.tour import tour
 from onehop.lab import namespace
-from onehop.lab.lab import ARTICLE, Lab, LabSpec, require_root, take_down
+from onehop.lab.lab import ARTICLE, Lab, LabSpec
+from onehop.lab.lifecycle import require_root, take_down
 from onehop.lab.state import LabError, Layout, labs
 
 _NAME = click.option(
@@ -26,6 +28,9 @@ _NAME = click.option(
 @click.group()
 def lab() -> None:
     """A whole cluster on this machine: nodes, pods, a client and a router."""
+
+
+lab.add_command(tour)
 
 
 @lab.command()
@@ -63,6 +68,8 @@ def up(
         built = Lab.up(spec)
     hosts = ", ".join(built.topology.hosts)
     click.echo(f"lab {name} is up: {hosts}")
+    for sentence in built.unsettled:
+        click.echo(f"but {sentence}", err=True)
     click.echo(f"onehop lab exec {_named(name)}client -- arp -a")
 
 
