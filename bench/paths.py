@@ -1,0 +1,210 @@
+"""What the hop costs: the same server over several paths, in interleaved rounds.
+
+    client -- LAN -- direct:  pod's own address, routed by its node, no rules anywhere
+                  -- fast:    the VIP at the pod's node, onehop's datapath, policy Local
+                  -- rules:   the VIP at the pod's node, nftables as kube-proxy writes them, Local
+                  -- relay:   NodePort of a node that has no pod, nftables, to direct's pod
+
+Every path has nodes of its own, so nothing is loaded or unloaded between measurements, and the
+nodes differ in nothing else. A round measures each path once, in random order; a ratio is taken
+within a round and the median over the rounds is what counts. Client and server share a CPU where
+a round trip is measured (a wake-up across CPUs costs more than the paths differ) and have one
+each where a stream is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.kubeproxy import Rule, ruleset
+from bench.network import CPUS, Network, network
+from bench.row import Measure, ratio
+from onehop.lab import namespace
+
+VIP, PORT, BULK = "192.168.200.241", 9096, 5201
+NODE_PORTS = {PORT: 30793, BULK: 30201}
+SECONDS = {"rr": 0.15, "crr": 0.2, "udp": 0.15, "up": 0.3}
+NAMES = {
+    "rr": ("request/response rate", "1/s"),
+    "crr": ("connect rate", "1/s"),
+    "udp": ("UDP packets/s", "1/s"),
+    "up": ("bulk TCP up", "Gbit/s"),
+}
+VERSUS = {
+    "direct": "pod's own address, routed",
+    "rules": "nftables, kube-proxy's form, Local",
+    "relay": "NodePort through another node, nftables",
+}
+Samples = dict[str, dict[str, list[float]]]
+
+
+def run(rounds: int) -> list[Measure]:
+    """All paths, all loads."""
+    with network("relay", "direct", "rules", "fast") as net, datapath(net):
+        _rules(net)
+        _neighbours(net)
+        _servers(net)
+        before = _bytes(net, "relay")
+        targets = _targets(net)
+        _once(net, "fast", targets["fast"])
+        crossed = _bytes(net, "relay") - before
+        samples = _measure(net, targets, rounds)
+    return [*_ratios(samples), _untouched(crossed)]
+
+
+def _ratios(samples: Samples) -> Iterator[Measure]:
+    for load, (what, unit) in NAMES.items():
+        for path, versus in VERSUS.items():
+            yield ratio(what, versus, samples[load]["fast"], samples[load][path], unit)
+    for load, (what, unit) in NAMES.items():
+        for path, values in samples[load].items():
+            value = statistics.median(values)
+            yield Measure(what=what, value=float(f"{value:.5g}"), unit=unit, versus=f"path {path}")
+
+
+def _untouched(crossed: int) -> Measure:
+    return Measure(
+        what="bytes through the node that has no part in the flow",
+        value=crossed,
+        unit="bytes",
+        versus="Local, fast",
+        note="unicast bytes on its link while the VIP was loaded",
+    )
+
+
+def _targets(net: Network) -> dict[str, tuple[str, int, int]]:
+    """Address, port and bulk port that the client uses on each path."""
+    return {
+        "direct": (net.nodes["direct"].pod, PORT, BULK),
+        "fast": (VIP, PORT, BULK),
+        "rules": (_rules_vip(), PORT, BULK),
+        "relay": (net.nodes["relay"].address, NODE_PORTS[PORT], NODE_PORTS[BULK]),
+    }
+
+
+def _rules_vip() -> str:
+    return "192.168.200.242"
+
+
+def _neighbours(net: Network) -> None:
+    """What a gratuitous ARP would have taught the client."""
+    for vip, node in ((VIP, "fast"), (_rules_vip(), "rules")):
+        net.ip("client", f"neigh add {vip} lladdr {net.nodes[node].mac} dev eno1")
+
+
+def _servers(net: Network) -> None:
+    for name in ("direct", "rules", "fast"):
+        pod = f"pod-{name}"
+        net.serve(pod, "tcp-server", str(PORT), cpu=CPUS[0])
+        net.serve(pod, "udp-sink", str(PORT), cpu=CPUS[-1])
+        net.serve(pod, "tcp-sink", str(BULK), cpu=CPUS[-1])
+
+
+def _rules(net: Network) -> None:
+    relay, direct, rules = (net.nodes[name] for name in ("relay", "direct", "rules"))
+    load_rules(
+        net,
+        "rules",
+        [
+            Rule(
+                address=_rules_vip(),
+                port=port,
+                protocol=protocol,
+                pod=rules.pod,
+                pod_port=port,
+                masquerade=False,
+            )
+            for protocol, port in (("tcp", PORT), ("udp", PORT), ("tcp", BULK))
+        ],
+    )
+    load_rules(
+        net,
+        "relay",
+        [
+            Rule(
+                address=relay.address,
+                port=NODE_PORTS[port],
+                protocol=protocol,
+                pod=direct.pod,
+                pod_port=port,
+                masquerade=True,
+                node_port=True,
+            )
+            for protocol, port in (("tcp", PORT), ("udp", PORT), ("tcp", BULK))
+        ],
+    )
+    net.ip("relay", f"route add 10.0.{direct.index}.0/24 via {direct.address}")
+
+
+def load_rules(net: Network, node: str, rules: list[Rule]) -> None:
+    """Give a node kube-proxy's rules."""
+    with namespace.entered(net.path(node)):
+        subprocess.run(["nft", "-f", "-"], input=ruleset(rules), text=True, check=True)
+
+
+def _once(net: Network, path: str, target: tuple[str, int, int]) -> dict[str, float]:
+    address, port, bulk = target
+    pod = "pod-direct" if path == "relay" else f"pod-{path}"
+
+    def load(kind: str, at: int) -> tuple[float, float]:
+        words = net.load("client", kind, address, str(at), str(SECONDS[kind]), cpu=CPUS[0])
+        count, took = map(float, words.split())
+        return count, took
+
+    def rate(kind: str, at: int) -> float:
+        count, took = load(kind, at)
+        return count / took
+
+    before = _datagrams(net, pod)
+    _, took = load("udp", port)
+    return {
+        "udp": (_datagrams(net, pod) - before) / took,
+        "rr": rate("rr", port),
+        "crr": rate("crr", port),
+        "up": rate("up", bulk) * 8 / 1e9,
+    }
+
+
+def _datagrams(net: Network, name: str) -> int:
+    """How many datagrams the sockets of a namespace have been given."""
+    with namespace.entered(net.path(name)):
+        lines = Path("/proc/thread-self/net/snmp").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Udp:"))
+    return int(values[names.index("InDatagrams")])
+
+
+def _bytes(net: Network, node: str) -> int:
+    """Bytes that a node's LAN link has carried, both ways."""
+    shown = subprocess.run(
+        ["ip", "-n", net.prefix + node, "-s", "-j", "link", "show", "eno1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stats = json.loads(shown.stdout)[0]["stats64"]
+    return int(stats["rx"]["bytes"]) + int(stats["tx"]["bytes"])
+
+
+def _measure(net: Network, targets: dict[str, tuple[str, int, int]], rounds: int) -> Samples:
+    samples: Samples = {kind: {path: [] for path in targets} for kind in NAMES}
+    order = list(targets)
+    for number in range(rounds):
+        random.shuffle(order)
+        for path in order:
+            for kind, value in _once(net, path, targets[path]).items():
+                samples[kind][path].append(value)
+        print(f"paths: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return samples
+
+
+@contextlib.contextmanager
+def datapath(net: Network) -> Iterator[None]:
+    """The datapath of onehop on node `fast`."""
+    yield
