@@ -1,0 +1,153 @@
+"""Real connections through the programs: both families, both deliveries, both hooks.
+
+Offloads decide where a checksum is finished: `on` everywhere nobody ever verifies one; `off` at
+the ends the packet is complete before it is rewritten; `off` at the node's devices the kernel
+completes what the program left, and the receiver verifies it.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bpf.kernel import FAST, STACK, Backend, Kernel
+from tests.bpf.packets import TCP, UDP
+from tests.bpf.wire import ADDRESSES, PODS, VIPS, Received, Wire, aside, receive
+
+pytestmark = pytest.mark.root
+
+PORT, TARGET = 9096, 9092
+MEGABYTES = 3 << 20
+DEVICES = {
+    "on": (),
+    "ends": (("client", "uplink"), ("pod0", "eth0"), ("pod1", "eth0")),
+    "nodes": (("node0", "uplink"), ("node0", "lxc"), ("node1", "uplink"), ("node1", "lxc")),
+}
+BLOB = random.Random(3).randbytes(MEGABYTES)
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    wire = Wire()
+    yield wire
+    wire.close()
+
+
+@pytest.fixture(params=["tcx", "clsact"])
+def hook(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[FAST, STACK], ids=["fast", "stack"])
+def delivery(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def node0(wire: Wire, hook: str, delivery: int) -> Iterator[Kernel]:
+    """node0's datapath, attached, knowing no service yet."""
+    kernel = Kernel(node_v4="192.0.2.10", node_v6="2001:db8:1::10", delivery=delivery)
+    names = ["lb_uplink_ingress", "lb_uplink_egress"]
+    if delivery == FAST:
+        names.append("lb_pod_ingress")
+    with wire.attached({name: kernel.object.program_fd(name) for name in names}, hook):
+        yield kernel
+    kernel.close()
+
+
+@pytest.fixture(params=list(DEVICES))
+def offloads(request: pytest.FixtureRequest, wire: Wire) -> Iterator[None]:
+    devices = DEVICES[request.param]
+    for name, device in devices:
+        wire.offloads(name, device, "off")
+    yield
+    for name, device in devices:
+        wire.offloads(name, device, "on")
+
+
+def backend(wire: Wire, pod: str, family: str) -> Backend:
+    local = pod == "pod0"
+    link = wire.index("node0", "lxc") if local else 0
+    return Backend(address=PODS[pod][family], port=TARGET, local=local, link=link)
+
+
+def exchange(wire: Wire, pod: str, family: str, to: str, port: int) -> tuple[Received, bytes]:
+    """Send the blob up and get it back: what the pod saw, and what came back."""
+    seen: list[Received] = []
+    server = wire.listener(pod, PODS[pod][family], TARGET, socket.SOCK_STREAM)
+
+    def serve() -> None:
+        connection, peer = server.accept()
+        with connection:
+            connection.settimeout(10)
+            data = receive(connection, MEGABYTES)
+            seen.append(Received(peer[0], len(data)))
+            connection.sendall(data)
+
+    with server, wire.client(to, socket.SOCK_STREAM) as client:
+        thread = aside(serve)
+        client.connect((to, port))
+        client.sendall(BLOB)
+        back = receive(client, MEGABYTES)
+        thread.join(10)
+    return seen[0], back
+
+
+@pytest.mark.usefixtures("offloads")
+@pytest.mark.parametrize("family", VIPS)
+class TestTcp:
+    def test_to_a_local_pod_in_the_clients_name(
+        self, wire: Wire, node0: Kernel, family: str, delivery: int
+    ) -> None:
+        node0.serve(VIPS[family], PORT, [backend(wire, "pod0", family)])
+        before = wire.routed("node0")
+        seen, back = exchange(wire, "pod0", family, VIPS[family], PORT)
+        client = ADDRESSES["client"][family == "v6"].split("/")[0]
+        assert seen == Received(client, MEGABYTES)
+        assert back == BLOB
+        assert wire.checksum_errors() == {}
+        assert node0.counters() == {}
+        assert (wire.routed("node0") > before) == (delivery == STACK)
+
+    def test_to_a_pod_of_another_node_in_this_nodes_name(
+        self, wire: Wire, node0: Kernel, family: str
+    ) -> None:
+        node0.serve(VIPS[family], PORT, [backend(wire, "pod1", family)])
+        before = wire.routed("node0")
+        seen, back = exchange(wire, "pod1", family, VIPS[family], PORT)
+        node = ADDRESSES["node0"][family == "v6"].split("/")[0]
+        assert seen == Received(node, MEGABYTES)
+        assert back == BLOB
+        assert wire.checksum_errors() == {}
+        assert node0.counters() == {}
+        assert wire.routed("node0") == before
+
+
+@pytest.mark.parametrize("family", VIPS)
+@pytest.mark.parametrize("pod", PODS)
+def test_udp(wire: Wire, node0: Kernel, family: str, pod: str) -> None:
+    node0.serve(VIPS[family], PORT, [backend(wire, pod, family)], protocol=UDP)
+    server = wire.listener(pod, PODS[pod][family], TARGET, socket.SOCK_DGRAM)
+    with server, wire.client(VIPS[family], socket.SOCK_DGRAM) as client:
+        client.connect((VIPS[family], PORT))
+        for size in (1, 100, 1400):
+            client.send(BLOB[:size])
+            data, peer = server.recvfrom(2048)
+            server.sendto(data[::-1], peer)
+            assert client.recv(2048) == BLOB[:size][::-1]
+    assert wire.checksum_errors() == {}
+
+
+@pytest.mark.parametrize("family", VIPS)
+@pytest.mark.parametrize("pod", PODS)
+def test_node_port(wire: Wire, node0: Kernel, family: str, pod: str) -> None:
+    address = ADDRESSES["node0"][family == "v6"].split("/")[0]
+    node0.own(address)
+    anywhere = "0.0.0.0" if family == "v4" else "::"
+    node0.serve(anywhere, 30096, [backend(wire, pod, family)], protocol=TCP)
+    seen, back = exchange(wire, pod, family, address, 30096)
+    assert seen.octets == MEGABYTES
+    assert back == BLOB
