@@ -105,6 +105,8 @@ class Delivery:
             if not way.routed:
                 refusal = Refusal(reason=Reason.BACKEND_UNROUTED, detail=str(address))
                 failures.append(self._failure(f"backend {address}", refusal))
+                if backends.link(number):
+                    backends.set_link(number, 0)
                 continue
             if self._ready(way.device, attach=attach):
                 if backends.link(number) != way.device:

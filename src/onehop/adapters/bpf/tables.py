@@ -76,7 +76,7 @@ class Tables:
             DatapathError: when nothing is pinned there, or of another version.
         """
         names = (*NAMES, *layout.TABLES)
-        missing = [name for name in names if not (pin_dir / name).exists()]
+        missing = [name for name in names if not _exists(pin_dir / name)]
         if missing:
             raise DatapathError(
                 f"read {pin_dir}",
@@ -96,6 +96,11 @@ class Tables:
                     reason=Reason.DATAPATH_FAILED,
                 )
         return cls(maps)
+
+    def close(self) -> None:
+        """Give the maps' descriptors back."""
+        for each in self._maps.values():
+            each.close()
 
     def frontends(self) -> dict[bytes, int]:
         """Frontend key to service id."""
@@ -179,3 +184,15 @@ class Tables:
             by_service[row.service] = (*by_service.get(row.service, ()), frontend)
         addresses = map(layout.unpack_address, self._maps["node_addresses"].items())
         return DatapathDesired(frontends=by_service, node_addresses=tuple(addresses))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        raise DatapathError(
+            f"read {path.parent}",
+            "only root may look into it",
+            "run this as root",
+            reason=Reason.CAPABILITY_MISSING,
+        ) from None

@@ -1,0 +1,139 @@
+"""`onehop service list` as text and as plain values, from the kernel's rows alone.
+
+The default table is laid out as `cilium service list` lays out its own: columns as wide as their
+longest cell and three spaces, the last one too. A port without a protocol is TCP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from onehop.adapters.bpf.tables import Row, Tables
+from onehop.model.address import IPAddress
+from onehop.model.service import Backend, Protocol
+
+_PADDING = 3
+_NARROWEST = 5
+_COLUMNS = ("ID", "Frontend", "Service Type", "Backend")
+_WIDE_COLUMNS = (
+    "ID",
+    "Frontend",
+    "Service Type",
+    "Service",
+    "Policy",
+    "Mode",
+    "Local/Total",
+    "Packets",
+    "Bytes",
+    "Flows",
+    "Drops",
+    "Backend",
+)
+
+
+def service_rows(bpf_dir: Path) -> tuple[Row, ...]:
+    """The rows of the service table pinned in `bpf_dir`."""
+    tables = Tables.open(bpf_dir)
+    try:
+        return tables.rows()
+    finally:
+        tables.close()
+
+
+def _socket(address: IPAddress, port: int, protocol: Protocol) -> str:
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{port}" if protocol is Protocol.TCP else f"{host}:{port}/{protocol.value}"
+
+
+def _backend(position: int, backend: Backend, protocol: Protocol) -> str:
+    socket = _socket(backend.address, backend.port, protocol)
+    return f"{position} => {socket} ({backend.state.value})"
+
+
+def _local(row: Row) -> int:
+    return sum(each.local for each in row.backends)
+
+
+def _cells(row: Row, *, wide: bool) -> list[str]:
+    frontend = row.frontend
+    cells = [
+        str(row.id),
+        _socket(frontend.address, frontend.port, frontend.protocol),
+        frontend.kind.value,
+    ]
+    if wide:
+        counted = row.statistics
+        cells += [
+            str(row.service),
+            row.policy.value,
+            row.mode,
+            f"{_local(row)}/{row.total}",
+            str(counted.packets),
+            str(counted.bytes),
+            str(counted.flows),
+            str(counted.drops),
+        ]
+    return cells
+
+
+def _lines(row: Row, *, wide: bool) -> list[list[str]]:
+    """One line with the first backend, then one for each further, its other cells empty."""
+    first = _cells(row, wide=wide)
+    protocol = row.frontend.protocol
+    backends = [_backend(n, each, protocol) for n, each in enumerate(row.backends, 1)] or [""]
+    blank = [""] * len(first)
+    return [[*(blank if number else first), text] for number, text in enumerate(backends)]
+
+
+def table(rows: Iterable[Row], *, wide: bool = False) -> str:
+    """The service table for people."""
+    lines: list[Sequence[str]] = [_WIDE_COLUMNS if wide else _COLUMNS]
+    for row in rows:
+        lines += _lines(row, wide=wide)
+    widths = [
+        max(_NARROWEST, *(len(cell) + _PADDING for cell in column))
+        for column in zip(*lines, strict=True)
+    ]
+    return "\n".join(
+        "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+
+
+def document(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """The service table for programs: every fact of `-o wide`, as plain values."""
+    return [_record(row) for row in rows]
+
+
+def _record(row: Row) -> dict[str, object]:
+    frontend, counted = row.frontend, row.statistics
+    return {
+        "id": row.id,
+        "frontend": {
+            "address": str(frontend.address),
+            "port": frontend.port,
+            "protocol": frontend.protocol.value,
+        },
+        "type": frontend.kind.value,
+        "service": {"namespace": row.service.namespace, "name": row.service.name},
+        "policy": row.policy.value,
+        "mode": row.mode,
+        "local": _local(row),
+        "total": row.total,
+        "backends": [
+            {
+                "address": str(each.address),
+                "port": each.port,
+                "state": each.state.value,
+                "local": each.local,
+            }
+            for each in row.backends
+        ],
+        "counters": {
+            "packets": counted.packets,
+            "bytes": counted.bytes,
+            "flows": counted.flows,
+            "drops": counted.drops,
+        },
+    }
