@@ -8,9 +8,9 @@ the kernel, so it also clears what an interrupted or killed `up` left.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from onehop.lab import namespace, wiring
+from onehop.lab import namespace, settle, wiring
+from onehop.lab.brokers import brokers
+from onehop.lab.kafka import KafkaCluster, KafkaError
+from onehop.lab.kafka_artifacts import ArtifactError, cache_directory, installed
+from onehop.lab.lifecycle import claim, require_root, take_down, undisturbed
 from onehop.lab.state import (
     LabError,
     Layout,
@@ -35,7 +39,8 @@ ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
 
 _RESPONDER = Path(__file__).parent / "responder.py"
 _READY_TIMEOUT = 20.0
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ANNOUNCE_TIMEOUT = 5.0
+_KAFKA_TIMEOUT = 90.0
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
@@ -64,6 +69,7 @@ class Lab:
         self.objects = objects
         self.topology = shape
         self.supervisor = Supervisor(layout)
+        self.unsettled: tuple[str, ...] = ()
 
     @classmethod
     def up(cls, spec: LabSpec) -> Lab:
@@ -74,17 +80,24 @@ class Lab:
         """
         layout = Layout(spec.name)
         require_root()
-        _claim(layout, spec)
+        if spec.kafka and not spec.control:
+            raise LabError("--bare needs --no-kafka: a broker tells clients what was allocated")
+        claim(layout, _record(spec, ready=False))
         supervisor = Supervisor(layout)
         try:
             copy_manifests(spec.cluster, layout.manifests)
             objects = read_objects(layout.manifests)
+            if objects.problems:
+                # Later edits may hold errors, and the good objects then stay in force; a lab
+                # that is built from half of a cluster would only surprise.
+                listed = "".join(f"\n  {problem}" for problem in objects.problems)
+                raise LabError(f"the cluster's objects cannot all be read:{listed}")
             lab = cls(layout, objects, _shape(objects))
             lab.supervisor = supervisor
             lab._build(spec)
             layout.write(_record(spec, ready=True))
         except BaseException:
-            with _undisturbed():
+            with undisturbed():
                 take_down(layout, supervisor)
             raise
         return lab
@@ -106,7 +119,7 @@ class Lab:
 
     def down(self) -> None:
         """End the processes, remove namespaces, mounts and files; twice is fine."""
-        with _undisturbed():
+        with undisturbed():
             take_down(self.layout, self.supervisor)
 
     def __enter__(self) -> Lab:
@@ -150,14 +163,24 @@ class Lab:
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
         env: dict[str, str] | None = None,
+        detached: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command in the namespace of `host`; the process is the command itself.
+
+        `detached` keeps a Ctrl-C at the terminal from it.
 
         Raises:
             LabError: when there is no such host.
         """
         with namespace.entered(self._namespace(host)):
-            return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env)
+            return subprocess.Popen(
+                argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                start_new_session=detached,
+            )
 
     @contextmanager
     def inside(self, host: str) -> Iterator[None]:
@@ -205,6 +228,35 @@ class Lab:
         batch = "".join(f"route replace {line}\n" for line in words)
         self._ip(host, batch)
 
+    def kafka(self) -> KafkaCluster:
+        """The brokers of this lab, running or not; they need their Services' addresses.
+
+        Raises:
+            LabError: when no pod can be a broker, or Kafka is not installed.
+        """
+        found = brokers(self.refresh(), self.topology)
+        if not found:
+            raise LabError(
+                "no Pod has a LoadBalancer Service with an address to itself, so no Kafka broker "
+                "has an address to tell its clients: --no-kafka puts a responder there"
+            )
+        try:
+            artifacts = installed(cache_directory(os.environ))
+        except ArtifactError as error:
+            raise LabError(str(error)) from error
+        return KafkaCluster(found, self.layout.kafka, self._popen_broker, artifacts)
+
+    def _popen_broker(
+        self, host: str, argv: Sequence[str], *, stdout: IO[bytes], stderr: int
+    ) -> subprocess.Popen[bytes]:
+        return self.popen(host, argv, stdout=stdout, stderr=stderr, detached=True)
+
+    def mount_bpf(self, node: str) -> Path:
+        """Mount the BPF file system of a node, in which its maps and links are pinned."""
+        path = self.layout.bpf / node
+        namespace.mount_bpf(path)
+        return path
+
     def _build(self, spec: LabSpec) -> None:
         for host in self.topology.hosts:
             path = self.layout.namespace(host)
@@ -213,110 +265,74 @@ class Lab:
             _choose_congestion_control(path)
         for host, batch in wiring.batches(self.topology, self.layout.namespace):
             self._ip(host, batch)
-        if spec.responders and not spec.kafka:
-            for pod in self.topology.pods:
-                self._start_responder(pod)
         if spec.control:
             self._start_control(spec)
+        if spec.responders and not spec.kafka:
+            self._start_responders(self.topology.pods)
         self.supervisor.await_ready(_READY_TIMEOUT)
+        if spec.control:
+            self._settle()
+        if spec.kafka:
+            self._start_kafka()
         self.supervisor.check()
+
+    def _settle(self) -> None:
+        """Wait until the control plane serves; what does not settle is left in `unsettled`."""
+
+        def silent() -> tuple[object, ...]:
+            self.supervisor.check()
+            return settle.without_status(self.layout, self.objects)
+
+        def unknown() -> tuple[object, ...]:
+            self.supervisor.check()
+            return settle.unanswered(self.layout, self.topology, wanted)
+
+        mute = settle.wait(_READY_TIMEOUT, silent)
+        wanted = settle.expected(self.refresh(), self.topology)
+        deaf = settle.wait(_ANNOUNCE_TIMEOUT, unknown)
+        self.unsettled = (
+            *(f"Service {key} has no status yet" for key in mute),
+            *(f"no node answers for {address} yet" for address in deaf),
+        )
+
+    def _start_kafka(self) -> None:
+        cluster = self.kafka()
+        hosts = {broker.host for broker in cluster.brokers}
+        self._start_responders(pod for pod in self.topology.pods if pod.host not in hosts)
+        try:
+            cluster.start()
+            cluster.wait_ready(time.monotonic() + _KAFKA_TIMEOUT)
+        except KafkaError as error:
+            raise LabError(str(error)) from error
+        self.supervisor.await_ready(_READY_TIMEOUT)
 
     def _ip(self, host: str, batch: str) -> None:
         done = self.run(host, ("ip", "-batch", "-"), input=batch)
         if done.returncode != 0:
             raise LabError(f"{host}: ip -batch: {done.stderr.strip()}\n{batch}")
 
-    def _start_responder(self, pod: PodHost) -> None:
-        if not pod.ports:
-            return
-        argv = [sys.executable, "-IS", str(_RESPONDER), "--name", pod.key.name]
-        for port in pod.ports:
-            argv += ["--port", str(port)]
-        self.supervisor.start(f"responder-{pod.name}", pod.host, [*argv, "--ready-fd", READY_FD])
+    def _start_responders(self, pods: Iterable[PodHost]) -> None:
+        for pod in pods:
+            if not pod.ports:
+                continue
+            argv = [sys.executable, "-IS", str(_RESPONDER), "--name", pod.key.name]
+            for port in pod.ports:
+                argv += ["--port", str(port)]
+            argv += ["--ready-fd", READY_FD]
+            self.supervisor.start(f"responder-{pod.name}", pod.host, argv)
 
     def _start_control(self, spec: LabSpec) -> None:
         onehop = [sys.executable, "-P", "-m", "onehop.cli.main"]
         folder = ["--manifests", str(self.layout.manifests)]
         self.supervisor.start("controller", LAN, [*onehop, "controller", *folder])
         for node in self.topology.nodes:
-            bpf = self.layout.bpf / node.name
             options = ["--node-name", node.name, "--datapath", spec.datapath]
             if spec.datapath != "none":
-                namespace.mount_bpf(bpf)
+                bpf = self.mount_bpf(node.name)
                 options += ["--delivery", spec.delivery, "--bpf-dir", str(bpf)]
                 options += ["--uplink", UPLINK]
             argv = [*onehop, "speaker", *folder, *options]
             self.supervisor.start(f"speaker-{node.name}", node.name, argv)
-
-
-def require_root() -> None:
-    """Make sure that namespaces can be made.
-
-    Raises:
-        LabError: when the user is not root.
-    """
-    if os.geteuid() != 0:
-        raise LabError("the lab needs root: it makes network namespaces and mounts")
-
-
-def take_down(layout: Layout, supervisor: Supervisor | None = None) -> bool:
-    """Remove all that a lab left, however far its `up` had come; False when there was nothing.
-
-    Raises:
-        LabError: when another process is building it right now.
-    """
-    record = layout.read()
-    if record is not None and not record.ready and _builds_elsewhere(record):
-        raise LabError(f"lab {layout.name!r} is being built by process {record.builder}")
-    if not layout.root.exists():
-        layout.delete()  # a draft that never became a lab
-        return False
-    (supervisor or Supervisor(layout)).stop_all()
-    for folder, remove in ((layout.bpf, namespace.unmount), (layout.namespaces, namespace.remove)):
-        if folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                remove(path)
-    namespace.remove_names(layout.namespaces)
-    layout.delete()
-    return True
-
-
-def _builds_elsewhere(record: Record) -> bool:
-    return record.builder != os.getpid() and start_time(record.builder) == record.builder_started
-
-
-def _claim(layout: Layout, spec: LabSpec) -> None:
-    if layout.create(_record(spec, ready=False)):
-        return
-    record = layout.read()
-    if record is not None and record.ready:
-        raise LabError(
-            f"lab {layout.name!r} is up already: `onehop lab down --name {layout.name}` first, "
-            "or take another --name"
-        )
-    take_down(layout)  # its builder was killed
-    if not layout.create(_record(spec, ready=False)):
-        raise LabError(f"lab {layout.name!r} is being built by another process")
-
-
-def _record(spec: LabSpec, *, ready: bool) -> Record:
-    return Record(
-        builder=os.getpid(),
-        builder_started=start_time(os.getpid()) or 0,
-        ready=ready,
-        datapath=spec.datapath,
-        kafka=spec.kafka,
-    )
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A Ctrl-C or a SIGTERM waits until the block is done: half a clean-up is none."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _choose_congestion_control(path: Path) -> None:
@@ -329,12 +345,18 @@ def _choose_congestion_control(path: Path) -> None:
                 return
 
 
-def read_objects(folder: Path) -> Objects:
-    """The objects in a folder of manifests.
+def _record(spec: LabSpec, *, ready: bool) -> Record:
+    return Record(
+        builder=os.getpid(),
+        builder_started=start_time(os.getpid()) or 0,
+        ready=ready,
+        datapath=spec.datapath,
+        kafka=spec.kafka,
+    )
 
-    Raises:
-        LabError: listing what is wrong with them.
-    """
+
+def read_objects(folder: Path) -> Objects:
+    """The objects in a folder of manifests, with what is wrong with them."""
     from onehop.adapters.manifests import Manifests
 
     store = Manifests(folder)
@@ -350,5 +372,4 @@ def _shape(objects: Objects) -> Topology:
     try:
         return topology(objects)
     except TopologyError as error:
-        problems = "".join(f"\n{problem}" for problem in objects.problems)
-        raise LabError(f"the cluster makes no lab: {error}{problems}") from error
+        raise LabError(f"the cluster makes no lab: {error}") from error

@@ -8,6 +8,7 @@ builder may have been killed at any instruction. The layout is
     netns/        one pinned network namespace for each host
     bpf/NODE/     one BPF file system for each node
     logs/ pids/   one file for each process
+    kafka/        the brokers' data and logs
 """
 
 from __future__ import annotations
@@ -84,6 +85,11 @@ class Layout:
     def pids(self) -> Path:
         """The folder of the processes' records."""
         return self.root / "pids"
+
+    @property
+    def kafka(self) -> Path:
+        """The folder of the brokers' data and logs."""
+        return self.root / "kafka"
 
     def namespace(self, host: str) -> Path:
         """Where the namespace of `host` is pinned."""

@@ -23,6 +23,7 @@ from onehop.lab import namespace
 from onehop.lab.state import LabError, Layout, start_time, write_atomically
 
 READY_FD = "{ready_fd}"
+LAB_VARIABLE = "ONEHOP_LAB"  # tells whoever looks at a process which lab it belongs to
 Claim = tuple[int, Callable[[], bool]]
 
 _TERM_TIMEOUT = 5.0
@@ -90,6 +91,7 @@ class Supervisor:
                 pass_fds=(writer,),
                 start_new_session=True,  # a Ctrl-C at the terminal is for the builder alone
                 cwd="/",
+                env={**os.environ, LAB_VARIABLE: self._layout.name},
             )
         self._children[name] = child
         record = ProcessRecord(
@@ -136,7 +138,7 @@ class Supervisor:
         except FileNotFoundError:
             lines = []
         shown = lines[-_TAIL_LINES:] or ["(it said nothing)"]
-        return "\n".join([f"  {line}" for line in shown] + [f"  log: {path}"])
+        return "\n".join(f"  {line}" for line in shown)
 
     def records(self) -> tuple[ProcessRecord, ...]:
         """Every process that was started, by name."""
@@ -184,7 +186,10 @@ class Supervisor:
             found = [pid for pid in _pids() if _is_inside(pid, inodes)]
             if not found:
                 break
-            _end([(pid, partial(_is_inside, pid, inodes)) for pid in found])
+            # What no record names is a broker or a command of the user's; a broker that is asked
+            # to leave while the whole quorum does waits for votes that never come.
+            claims = [(pid, partial(_is_inside, pid, inodes)) for pid in found]
+            _signal_and_wait(claims, signal.SIGKILL, _KILL_TIMEOUT)
         for child in self._children.values():
             child.wait()
         self._children.clear()
