@@ -7,7 +7,6 @@ committed.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -36,8 +35,8 @@ def main(argv: list[str]) -> int:
                 fetch(POM, libs, None)
                 SUMS.write_text(checksums(libs))
         else:
-            prepare(cache_directory(os.environ), POM, SUMS, print)
-    except ArtifactError as failure:
+            prepare(cache_directory(), POM, SUMS, lambda text: print(f"setup: {text}"))
+    except (ArtifactError, PermissionError) as failure:
         print(failure, file=sys.stderr)
         return 1
     return 0

@@ -120,7 +120,7 @@ def stopped(
         brokers,
         tmp_path_factory.mktemp("lab") / "kafka",
         namespaces.popen,
-        installed(cache_directory(os.environ)),
+        installed(cache_directory()),
     )
     try:
         yield made

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -26,12 +27,13 @@ from onehop.lab.kafka_node import (
     meta_file,
     node_file,
 )
+from onehop.lab.state import LabError
 
 STARTED = "Kafka Server started"
 FAILED_LINES = 12
 
 
-class KafkaError(Exception):
+class KafkaError(LabError):
     """Kafka did not do what the lab needs; the text is for the user."""
 
 
@@ -113,7 +115,10 @@ class KafkaCluster:
             self._signal(broker, signal.SIGTERM if graceful else signal.SIGKILL)
         for broker in self.brokers:
             self._await_end(broker, 30.0 if graceful else 5.0)
-        shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self._home(broker), ignore_errors=True)
+        # Only what is ours: a folder that holds something else is not removed.
+        with suppress(OSError):
+            self.directory.rmdir()
 
     def pids(self) -> dict[int, int]:
         """The running brokers' process ids by node id."""
@@ -159,7 +164,10 @@ class KafkaCluster:
 
     def _launch(self, broker: Broker) -> None:
         home = self._home(broker)
+        # In a session of its own: an interrupt typed at the terminal is for the lab, which then
+        # stops its brokers, and a terminal that closes ends none of a lab that stays up.
         argv = [
+            "setsid",
             *self.artifacts.java_command((*JVM_OPTIONS, *self._jvm_options)),
             f"-Dlog4j2.configurationFile={home / 'log4j2.properties'}",
             "kafka.Kafka",
@@ -197,10 +205,8 @@ class KafkaCluster:
         pid = self._pid(broker)
         if pid is None:
             return
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            return
 
     def _await_end(self, broker: Broker, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -21,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from onehop.lab.kafka_node import CLUSTER_ID, CONTROLLER_PORT, JVM_OPTIONS, REPLICATION_PORT
+from onehop.lab.state import LabError
 
 KAFKA_VERSION = "4.3.1"
 JAVA_AT_LEAST = 17
@@ -36,7 +37,7 @@ ARCHIVE = "classes.jsa"
 SETUP = "run `make setup` to install it"
 
 
-class ArtifactError(Exception):
+class ArtifactError(LabError):
     """Kafka is missing, or is not what was pinned; the text is for the user."""
 
 
@@ -78,15 +79,19 @@ class Artifacts:
         return (str(self.java), *options, *used, "-cp", class_path)
 
 
-def cache_directory(environ: Mapping[str, str]) -> Path:
-    """Where Kafka is kept: the cache of the user who typed the command, also under sudo."""
-    if environ.get("XDG_CACHE_HOME"):
-        cache = Path(environ["XDG_CACHE_HOME"])
-    elif environ.get("SUDO_USER"):
-        cache = Path(pwd.getpwnam(environ["SUDO_USER"]).pw_dir) / ".cache"
-    else:
-        cache = Path(environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir) / ".cache"
-    return cache / "onehop" / "kafka" / KAFKA_VERSION
+def cache_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where Kafka is kept: in the user's cache, XDG_CACHE_HOME or ~/.cache.
+
+    The lab runs as root but `make setup` may not have: under sudo, what the user who typed the
+    command has installed is used when root has nothing.
+    """
+    home = Path(environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    caches = [Path(environ.get("XDG_CACHE_HOME") or home / ".cache")]
+    if environ.get("SUDO_USER"):
+        with suppress(KeyError):
+            caches.append(Path(pwd.getpwnam(environ["SUDO_USER"]).pw_dir) / ".cache")
+    places = [cache / "onehop" / "kafka" / KAFKA_VERSION for cache in caches]
+    return next((place for place in places if (place / RECORD).exists()), places[0])
 
 
 def installed(directory: Path) -> Artifacts:
@@ -152,15 +157,14 @@ def prepare(directory: Path, pom: Path, sums: Path, say: Callable[[str], None]) 
             fetch(pom, libs, wanted)
         found = Artifacts(directory=directory, java=java, jars=_jars(libs), sums=wanted)
         _make_checkpoint(found)
-        say("building the class-data archive")
-        _train(found)
-        found = Artifacts(
-            directory=directory,
-            java=java,
-            jars=found.jars,
-            sums=wanted,
-            archive_bytes=_size(found.archive),
-        )
+        found.archive.unlink(missing_ok=True)
+        alone = ("unshare", "--net") if os.geteuid() == 0 else ("unshare", "-r", "--net")
+        if _can_run(*alone, "true"):
+            say("building the class-data archive")
+            _train(found, alone)
+        else:
+            say("no network namespace to train in: brokers will start without the archive")
+        found = replace(found, archive_bytes=_size(found.archive))
         write_record(directory / RECORD, found)
         return found
 
@@ -244,8 +248,7 @@ def archive_is_accepted(artifacts: Artifacts) -> bool:
     if not artifacts.archive_bytes:
         return False
     options = [*JVM_OPTIONS, "-XX:ErrorFile=/dev/null"]
-    argv = [*artifacts.java_command(options), "-Xshare:on", "-version"]
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    return _can_run(*artifacts.java_command(options), "-Xshare:on", "-version")
 
 
 def _make_checkpoint(artifacts: Artifacts) -> None:
@@ -263,7 +266,7 @@ def _make_checkpoint(artifacts: Artifacts) -> None:
         shutil.copyfile(data / artifacts.checkpoint.name, artifacts.checkpoint)
 
 
-def _train(artifacts: Artifacts) -> None:
+def _train(artifacts: Artifacts, alone: Sequence[str]) -> None:
     """Run a broker under a small load in a network of its own; at its end it writes the archive.
 
     Raises:
@@ -271,14 +274,19 @@ def _train(artifacts: Artifacts) -> None:
     """
     record = artifacts.directory / "training.json"
     write_record(record, artifacts)
-    # A new network namespace: training packets can reach nothing that exists.
-    alone = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
     try:
         _run(
             [*alone, sys.executable, "-m", "onehop.lab.kafka_training", str(record)], "util-linux"
         )
     finally:
         record.unlink()
+
+
+def _can_run(*argv: str) -> bool:
+    try:
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _run(argv: Sequence[str], package: str) -> subprocess.CompletedProcess[str]:
