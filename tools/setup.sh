@@ -42,8 +42,8 @@ needs() {
     [ -x .venv/bin/python ] || find_python >/dev/null ||
         echo 'python3.13+python3.13-venv python3.12+python3.12-venv python3.11+python3.11-venv'
     has clang || echo 'clang'
-    has llvm-objdump || echo 'llvm'
-    has_library libbpf.so || echo 'libbpf1 libbpf0'
+    has llvm-strip || echo 'llvm'
+    has_library libbpf.so.1 || echo 'libbpf1'
     has_file /usr/include/bpf/bpf_helpers.h || echo 'libbpf-dev'
     has_file /usr/include/linux/bpf.h || echo 'linux-libc-dev'
     has ip || echo 'iproute2'
