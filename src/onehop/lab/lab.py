@@ -163,11 +163,8 @@ class Lab:
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
         env: dict[str, str] | None = None,
-        detached: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a command in the namespace of `host`; the process is the command itself.
-
-        `detached` keeps a Ctrl-C at the terminal from it.
 
         Raises:
             LabError: when there is no such host.
@@ -179,7 +176,6 @@ class Lab:
                 stdout=stdout,
                 stderr=stderr,
                 env=env,
-                start_new_session=detached,
             )
 
     @contextmanager
@@ -244,12 +240,7 @@ class Lab:
             artifacts = installed(cache_directory(os.environ))
         except ArtifactError as error:
             raise LabError(str(error)) from error
-        return KafkaCluster(found, self.layout.kafka, self._popen_broker, artifacts)
-
-    def _popen_broker(
-        self, host: str, argv: Sequence[str], *, stdout: IO[bytes], stderr: int
-    ) -> subprocess.Popen[bytes]:
-        return self.popen(host, argv, stdout=stdout, stderr=stderr, detached=True)
+        return KafkaCluster(found, self.layout.kafka, self.popen, artifacts)
 
     def mount_bpf(self, node: str) -> Path:
         """Mount the BPF file system of a node, in which its maps and links are pinned."""
