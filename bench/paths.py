@@ -3,6 +3,8 @@
     client -- LAN -- direct:  pod's own address, routed by its node, no rules anywhere
                   -- fast:    the VIP at the pod's node, onehop's datapath, policy Local
                   -- rules:   the VIP at the pod's node, nftables as kube-proxy writes them, Local
+                  -- cluster: the VIP at a node that has no pod, onehop's datapath with SNAT,
+                              policy Cluster, to direct's pod
                   -- relay:   NodePort of a node that has no pod, nftables, to direct's pod
 
 Every path has nodes of its own, so nothing is loaded or unloaded between measurements, and the
@@ -26,9 +28,12 @@ from pathlib import Path
 from bench.kubeproxy import Rule, ruleset
 from bench.network import CPUS, Network, network
 from bench.row import Measure, ratio
+from bench.served import Served, datapath
 from onehop.lab import namespace
+from onehop.model.service import Protocol
 
-VIP, PORT, BULK = "192.168.200.241", 9096, 5201
+VIP, RULES_VIP, CLUSTER_VIP = "192.168.200.241", "192.168.200.242", "192.168.200.243"
+PORT, BULK = 9096, 5201
 NODE_PORTS = {PORT: 30793, BULK: 30201}
 SECONDS = {"rr": 0.15, "crr": 0.2, "udp": 0.15, "up": 0.3}
 NAMES = {
@@ -47,12 +52,21 @@ Samples = dict[str, dict[str, list[float]]]
 
 def run(rounds: int) -> list[Measure]:
     """All paths, all loads."""
-    with network("relay", "direct", "rules", "fast") as net, datapath(net):
+    with (
+        network("relay", "direct", "rules", "fast", "cluster") as net,
+        contextlib.ExitStack() as up,
+    ):
         _rules(net)
         _neighbours(net)
         _servers(net)
-        before = _bytes(net, "relay")
+        up.enter_context(datapath(net, "fast", _served(VIP, net.nodes["fast"].pod, local=True)))
+        up.enter_context(
+            datapath(net, "cluster", _served(CLUSTER_VIP, net.nodes["direct"].pod, local=False))
+        )
         targets = _targets(net)
+        for path, target in targets.items():
+            _once(net, path, target)  # neighbours and routes are known before anything counts
+        before = _bytes(net, "relay")
         _once(net, "fast", targets["fast"])
         crossed = _bytes(net, "relay") - before
         samples = _measure(net, targets, rounds)
@@ -63,6 +77,8 @@ def _ratios(samples: Samples) -> Iterator[Measure]:
     for load, (what, unit) in NAMES.items():
         for path, versus in VERSUS.items():
             yield ratio(what, versus, samples[load]["fast"], samples[load][path], unit)
+        relay = samples[load]["relay"]
+        yield ratio(f"{what}, Cluster", VERSUS["relay"], samples[load]["cluster"], relay, unit)
     for load, (what, unit) in NAMES.items():
         for path, values in samples[load].items():
             value = statistics.median(values)
@@ -84,18 +100,22 @@ def _targets(net: Network) -> dict[str, tuple[str, int, int]]:
     return {
         "direct": (net.nodes["direct"].pod, PORT, BULK),
         "fast": (VIP, PORT, BULK),
-        "rules": (_rules_vip(), PORT, BULK),
+        "rules": (RULES_VIP, PORT, BULK),
+        "cluster": (CLUSTER_VIP, PORT, BULK),
         "relay": (net.nodes["relay"].address, NODE_PORTS[PORT], NODE_PORTS[BULK]),
     }
 
 
-def _rules_vip() -> str:
-    return "192.168.200.242"
+def _served(vip: str, pod: str, *, local: bool) -> list[Served]:
+    return [
+        Served(address=vip, port=port, protocol=protocol, pod=pod, local=local)
+        for protocol, port in ((Protocol.TCP, PORT), (Protocol.UDP, PORT), (Protocol.TCP, BULK))
+    ]
 
 
 def _neighbours(net: Network) -> None:
     """What a gratuitous ARP would have taught the client."""
-    for vip, node in ((VIP, "fast"), (_rules_vip(), "rules")):
+    for vip, node in ((VIP, "fast"), (RULES_VIP, "rules"), (CLUSTER_VIP, "cluster")):
         net.ip("client", f"neigh add {vip} lladdr {net.nodes[node].mac} dev eno1")
 
 
@@ -114,7 +134,7 @@ def _rules(net: Network) -> None:
         "rules",
         [
             Rule(
-                address=_rules_vip(),
+                address=RULES_VIP,
                 port=port,
                 protocol=protocol,
                 pod=rules.pod,
@@ -140,7 +160,8 @@ def _rules(net: Network) -> None:
             for protocol, port in (("tcp", PORT), ("udp", PORT), ("tcp", BULK))
         ],
     )
-    net.ip("relay", f"route add 10.0.{direct.index}.0/24 via {direct.address}")
+    for node in ("relay", "cluster"):
+        net.ip(node, f"route add 10.0.{direct.index}.0/24 via {direct.address}")
 
 
 def load_rules(net: Network, node: str, rules: list[Rule]) -> None:
@@ -151,7 +172,7 @@ def load_rules(net: Network, node: str, rules: list[Rule]) -> None:
 
 def _once(net: Network, path: str, target: tuple[str, int, int]) -> dict[str, float]:
     address, port, bulk = target
-    pod = "pod-direct" if path == "relay" else f"pod-{path}"
+    pod = "pod-direct" if path in ("relay", "cluster") else f"pod-{path}"
 
     def load(kind: str, at: int) -> tuple[float, float]:
         words = net.load("client", kind, address, str(at), str(SECONDS[kind]), cpu=CPUS[0])
@@ -202,9 +223,3 @@ def _measure(net: Network, targets: dict[str, tuple[str, int, int]], rounds: int
                 samples[kind][path].append(value)
         print(f"paths: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return samples
-
-
-@contextlib.contextmanager
-def datapath(net: Network) -> Iterator[None]:
-    """The datapath of onehop on node `fast`."""
-    yield
