@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from tools.build_bpf import build
+
 from bench.row import ROOT, Measure, spread
 from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.libbpf import Object
 from onehop.adapters.bpf.syscall import Map
 from onehop.model.service import Frontend, Protocol
-from tools.build_bpf import build
 
 SOURCE = Path("bench/program.bpf.c")
 LOAD = struct.Struct("=IIQ")

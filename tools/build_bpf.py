@@ -38,8 +38,8 @@ def missing_tools() -> list[str]:
     return [tool for tool in TOOLS if shutil.which(tool) is None]
 
 
-def build(root: Path = ROOT, target: Path | None = None) -> Path:
-    """Compile into `target` and return it; what stood there before is replaced as a whole.
+def build(root: Path = ROOT, target: Path | None = None, source: Path = SOURCE) -> Path:
+    """Compile `source` into `target`, replacing what stood there as a whole, and return it.
 
     Raises:
         BuildError: when a tool is missing or the compiler refuses.
@@ -53,7 +53,7 @@ def build(root: Path = ROOT, target: Path | None = None) -> Path:
     # bytes wherever the project lies.
     paths = (f"-ffile-prefix-map={root}=.", *((f"-I{include}",) if include else ()))
     try:
-        _run(["clang", *FLAGS, *paths, "-c", str(SOURCE), "-o", str(fresh)], root)
+        _run(["clang", *FLAGS, *paths, "-c", str(source), "-o", str(fresh)], root)
         _run(["llvm-strip", "-g", str(fresh)], root)
         fresh.replace(target)
     finally:
