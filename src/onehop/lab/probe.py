@@ -104,7 +104,7 @@ def _logged(cluster: KafkaCluster, client_id: str) -> tuple[str, str] | None:
         for broker in cluster.brokers:
             for request in cluster.requests(broker):
                 if request.client_id == client_id:
-                    return broker.name, request.remote.rpartition(":")[0]
+                    return broker.name, request.remote
         time.sleep(0.05)
     return None
 
