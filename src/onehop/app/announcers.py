@@ -19,6 +19,7 @@ from onehop.app.driver import Driver, Fact
 from onehop.model.address import IPAddress, Mac
 from onehop.model.desired import Announcement, Failure, Report
 from onehop.model.node import Link
+from onehop.model.reason import Reason, Refusal
 from onehop.proto.announcing import AddressCounters, Announcer
 from onehop.proto.arp.announcer import ArpAnnouncer
 from onehop.proto.ndp.announcer import NdpAnnouncer
@@ -52,6 +53,7 @@ class _Port:
     ) -> None:
         self._socket = FrameSocket(link, place.protocol)
         self._memberships = Memberships(link)
+        self._name = link.name
         self._loop = loop
         self.machine = _machine(place)
         self.wanted: frozenset[IPAddress] = frozenset()
@@ -65,6 +67,14 @@ class _Port:
         self._driver.rearm()
         # After the announcement: a client that learnt from it need not ask.
         self._memberships.sync(self.machine.groups)
+
+    def failures(self) -> list[Failure]:
+        """What does not keep the link from being served, yet ought to be known."""
+        if not self._memberships.unjoined:
+            return []
+        detail = f"{self._memberships.unjoined} multicast groups could not be joined"
+        refusal = Refusal(reason=Reason.LINK_FAILED, detail=detail)
+        return [Failure(subject=f"link {self._name}", refusal=refusal)]
 
     def _frames_arrived(self) -> None:
         now = self._driver.now()
@@ -115,6 +125,7 @@ class Announcers:
         for place, (link, addresses) in want.items():
             try:
                 changed += self._open(place, link, addresses)
+                failures.extend(self._ports[place].failures())
             except FrameError as error:
                 retry_at = self._loop.time() + RETRY
                 failures.append(

@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from onehop.model.address import IPAddress, Mac
 from onehop.proto.machine import AddressConflict, Effect, Send
@@ -75,6 +76,11 @@ class Announcer(ABC):
     @abstractmethod
     def receive_frame(self, frame: bytes, now: float) -> tuple[Effect, ...]:
         """A frame arrived on the link."""
+
+    @property
+    def groups(self) -> frozenset[IPv6Address]:
+        """The multicast groups that the link must be a member of; none but for NDP."""
+        return frozenset()
 
     def set_addresses(self, addresses: frozenset[IPAddress], now: float) -> tuple[Effect, ...]:
         """These addresses, and no others, are wanted on the link; new ones are announced."""

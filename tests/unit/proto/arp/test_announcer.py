@@ -122,6 +122,9 @@ class TestAnswering:
         assert (counters[VIP].requests_received, counters[VIP].replies_sent) == (3, 3)
         assert counters[VIP2].requests_received == 0
 
+    def test_arp_needs_no_multicast_group(self) -> None:
+        assert holding(VIP).groups == frozenset()
+
     def test_an_address_of_the_other_family_is_our_own_mistake(self) -> None:
         with pytest.raises(AssertionError):
             ArpAnnouncer(mac=OURS).set_addresses(frozenset({IPv6Address("fd00::1")}), 0.0)
