@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import pwd
 import re
@@ -137,12 +138,23 @@ def write_record(path: Path, artifacts: Artifacts) -> None:
     path.write_bytes(msgspec.json.encode(artifacts, enc_hook=str))
 
 
+def require_package(name: str = "confluent_kafka") -> None:
+    """Make sure that the Kafka client for Python is there; it is an optional package.
+
+    Raises:
+        ArtifactError: when it is not.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise ArtifactError(f"the Python package {name.replace('_', '-')} is missing: {SETUP}")
+
+
 def prepare(directory: Path, pom: Path, sums: Path, say: Callable[[str], None]) -> Artifacts:
     """Fetch, check and build whatever `directory` lacks; a second call only looks.
 
     Raises:
         ArtifactError: when a tool is missing or fails, or a jar differs from its checksum.
     """
+    require_package()
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         wanted = sums.read_text()

@@ -13,6 +13,7 @@ import msgspec
 import onehop
 from onehop.lab.kafka import KafkaError
 from onehop.lab.kafka_answers import Load, Member, Members, Metadata, Roundtrip
+from onehop.lab.kafka_artifacts import require_package
 
 Answer = TypeVar("Answer")
 
@@ -34,7 +35,10 @@ class Run(Protocol):
 
 
 class KafkaClient:
-    """A real client (librdkafka) in `host`, which knows nothing but `bootstrap`."""
+    """A real client (librdkafka) in `host`, which knows nothing but `bootstrap`.
+
+    Making one raises ArtifactError when the client library is not installed.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class KafkaClient:
         deadline: float = 30.0,
         client_id: str = "onehop-lab",
     ) -> None:
+        require_package()
         self._run = run
         self._host = host
         self._bootstrap = bootstrap

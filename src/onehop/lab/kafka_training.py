@@ -18,8 +18,9 @@ from typing import IO
 
 from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_artifacts import Artifacts, read_record
-from onehop.lab.kafka_client import Limit, Session, group_hosts, roundtrip
+from onehop.lab.kafka_client import group_hosts, roundtrip
 from onehop.lab.kafka_node import Broker
+from onehop.lab.kafka_session import Limit, Session
 
 LOOPBACK = IPv4Address("127.0.0.1")
 

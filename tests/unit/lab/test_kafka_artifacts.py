@@ -25,6 +25,7 @@ from onehop.lab.kafka_artifacts import (
     java_version,
     mismatches,
     read_record,
+    require_package,
     write_record,
 )
 
@@ -91,6 +92,13 @@ def test_no_maven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ArtifactError, match=r"^mvn is not installed \(maven\): run `make setup`"):
         fetch(Path("pom.xml"), tmp_path / "libs", sums_of(GOOD))
+
+
+def test_no_client_library() -> None:
+    """A missing Python package is one sentence, too."""
+    require_package()
+    with pytest.raises(ArtifactError, match="no-such-client is missing: run `make setup`"):
+        require_package("no_such_client")
 
 
 @pytest.mark.parametrize(
