@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onehop.adapters.bpf import layout, syscall
@@ -29,6 +30,16 @@ from onehop.model.service import Key
 PORTS = (49152, 65535)  # sources towards other nodes: above what hosts use by themselves
 _RETRY = 1.0
 _ONE = (1).to_bytes(4, "little")
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one writing has met: wanted frontends, keys to take away, and what had to wait."""
+
+    wanted: dict[bytes, FrontendDesired] = field(default_factory=dict)
+    gone: list[bytes] = field(default_factory=list)
+    changed: int = 0
+    deferred: bool = False
 
 
 class Datapath:
@@ -76,6 +87,7 @@ class Datapath:
         self._applied: dict[Key, tuple[FrontendDesired, ...]] = {}
         self._keys: dict[Key, tuple[bytes, ...]] = {}
         self._addresses: set[bytes] = set()
+        self._refused: dict[Key, tuple[Failure, ...]] = {}
         self._last: DatapathDesired | None = None
         self._adopted = False
 
@@ -129,12 +141,13 @@ class Datapath:
     def _sync(self, want: DatapathDesired, *, shrink: bool) -> Report:
         if not self._adopted:
             self._adopt()
-        failures: list[Failure] = []
         changed = 0
         if want is not self._last:
-            changed, failures = self._write(want, shrink=shrink)
+            changed = self._write(want, shrink=shrink)
             changed += self._write_addresses(want.node_addresses, shrink=shrink)
-            self._last = want if shrink and not failures else None
+        if shrink:
+            self._frontends.settle()
+        failures = [each for refused in self._refused.values() for each in refused]
         failures += self._delivery.sync(self._frontends.backends, attach=shrink)
         return Report(changed=changed, failures=tuple(failures))
 
@@ -146,74 +159,83 @@ class Datapath:
             keys[entry.owner] = (*keys.get(entry.owner, ()), key)
         self._keys = keys
         self._applied = dict.fromkeys(keys, ())
+        self._refused = {}
         self._addresses = set(self._loaded.maps["node_addresses"].items())
         self._adopted = True
 
-    def _write(self, want: DatapathDesired, *, shrink: bool) -> tuple[int, list[Failure]]:
+    def _write(self, want: DatapathDesired, *, shrink: bool) -> int:
+        self._retry()
         steps = diff(self._applied, want.frontends)
-        failures: list[Failure] = []
-        wanted_by: dict[bytes, FrontendDesired] = {}
-        gone: list[bytes] = []
-        changed = 0
+        batch = _Batch()
         for service, frontends in {**steps.add, **steps.change}.items():
-            count, vanished, done = self._put(service, frontends, shrink, wanted_by, failures)
-            changed += count
-            gone += vanished
-            if done:
+            if self._put(service, frontends, batch, shrink=shrink):
                 self._applied[service] = frontends
         unlisted = self._frontends.flush()
         if shrink:
             for service in steps.remove:
-                gone += self._keys.pop(service)
+                batch.gone += self._keys.pop(service)
                 del self._applied[service]
-            changed += self._frontends.remove(gone)
-            if unlisted and gone:
+                self._refused.pop(service, None)
+            batch.changed += self._frontends.remove(batch.gone)
+            if unlisted and batch.gone:
                 unlisted = self._frontends.flush()
-            self._frontends.settle()
-        for key in unlisted:
-            failures.append(self._refused(wanted_by[key], FullError("frontends")))
-            self._applied[wanted_by[key].service] = ()
-        return changed, failures
+        for key in unlisted.keys() & batch.wanted.keys():
+            self._refuse(batch.wanted[key], FullError("frontends"))
+        finished = not self._refused and (shrink or not (batch.deferred or steps.remove))
+        self._last = want if finished else None
+        return batch.changed
 
     def _put(
         self,
         service: Key,
-        frontends: Iterable[FrontendDesired],
+        frontends: tuple[FrontendDesired, ...],
+        batch: _Batch,
+        *,
         shrink: bool,
-        wanted_by: dict[bytes, FrontendDesired],
-        failures: list[Failure],
-    ) -> tuple[int, list[bytes], bool]:
-        changed, done = 0, True
+    ) -> bool:
+        """Write one Service's frontends; whether there is nothing more to do for it."""
+        self._refused.pop(service, None)
         keys: list[bytes] = []
+        whole = True
         for each in frontends:
+            key = layout.pack_frontend(each.frontend)
+            batch.wanted[key] = each
             try:
-                key, written, whole = self._frontends.put(each, keep_last=not shrink)
+                written, complete = self._frontends.put(key, each, keep_last=not shrink)
             except FullError as error:
-                failures.append(self._refused(each, error))
-                done = False
-                key = layout.pack_frontend(each.frontend)
-                if key not in self._frontends.entries:
-                    continue
-                written, whole = False, False
-            keys.append(key)
-            wanted_by[key] = each
-            changed += written
-            done = done and whole
+                self._refuse(each, error)
+                written, complete = False, True
+            if key in self._frontends.entries:
+                keys.append(key)
+            batch.changed += written
+            whole = whole and complete
         vanished = [
             key
             for key in self._keys.get(service, ())
             if key not in keys and self._frontends.entries[key].owner == service
         ]
         self._keys[service] = tuple(keys) if shrink else (*keys, *vanished)
-        return changed, vanished, done and (shrink or not vanished)
+        whole = whole and (shrink or not vanished)
+        batch.gone += vanished
+        batch.deferred = batch.deferred or not whole
+        return whole
 
-    def _refused(self, want: FrontendDesired, error: FullError) -> Failure:
+    def _refuse(self, want: FrontendDesired, error: FullError) -> None:
         frontend = want.frontend
-        return Failure(
+        failure = Failure(
             subject=f"{want.service} {frontend.address} {frontend.port}/{frontend.protocol.value}",
             refusal=error.refusal,
             retry_at=self._clock() + _RETRY,
         )
+        self._refused[want.service] = (*self._refused.get(want.service, ()), failure)
+
+    def _retry(self) -> None:
+        """Services that were refused a while ago count as not applied: room may have come."""
+        now = self._clock()
+        for service, failures in list(self._refused.items()):
+            if any((each.retry_at or 0) <= now for each in failures):
+                self._applied[service] = ()
+                del self._refused[service]
 
     def _write_addresses(self, addresses: Iterable[IPAddress], *, shrink: bool) -> int:
         wanted = {layout.pack_address(each) for each in addresses}

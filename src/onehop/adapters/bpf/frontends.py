@@ -45,8 +45,8 @@ class Frontends:
     def __init__(self, maps: Mapping[str, Map], ring: Ring, clock: Callable[[], float]) -> None:
         self._frontends = maps["frontends"]
         self._statistics = maps["service_stats"]
-        self._words = memoryview(maps["services"].memory()).cast("Q")
-        self._titles = memoryview(maps["titles"].memory())
+        self._words = maps["services"].memory().cast("Q")
+        self._titles = maps["titles"].memory()
         self._numbers = Numbers(1, maps["services"].info.max_entries, clock)
         self._tables = TableSlots([maps[name] for name in layout.TABLES], ring, clock)
         self.backends = Backends(maps["backends"], clock)
@@ -71,26 +71,26 @@ class Frontends:
             if stored and number not in used:
                 self._words[number] = 0
 
-    def put(self, want: FrontendDesired, *, keep_last: bool) -> tuple[bytes, bool, bool]:
+    def put(self, key: bytes, want: FrontendDesired, *, keep_last: bool) -> tuple[bool, bool]:
         """Write a frontend's backends, table and word; the name itself follows in `flush`.
 
         With `keep_last` a frontend is not robbed of its last backend yet.
 
         Returns:
-            The frontend's key, whether something was written, and whether all of it was.
+            Whether something was written, and whether nothing is left to do.
 
         Raises:
             FullError: when a map has no room; what stood before stands.
         """
-        key = layout.pack_frontend(want.frontend)
         entry = self.entries.get(key)
         if entry is None:
-            return key, self._add(key, want), True
+            self._add(key, want)
+            return True, True
         if keep_last and entry.members and not want.backends:
-            return key, False, False
-        return key, self._change(key, entry, want), True
+            return False, False
+        return self._change(key, entry, want), True
 
-    def _add(self, key: bytes, want: FrontendDesired) -> bool:
+    def _add(self, key: bytes, want: FrontendDesired) -> None:
         members, word = self._acquire(want)
         number = self._numbers.take()
         if number is None:
@@ -100,7 +100,6 @@ class Frontends:
         self._write_title(entry)
         self._words[number] = word.pack()
         self.entries[key] = self._unlisted[key] = entry
-        return True
 
     def _change(self, key: bytes, entry: Entry, want: FrontendDesired) -> bool:
         members, word = self._acquire(want)

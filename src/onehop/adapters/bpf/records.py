@@ -19,8 +19,8 @@ from onehop.model.service import Backend
 
 Ring = Callable[[tuple[Backend, ...], int], Sequence[int]]
 
-# a table has a hundred turns for each backend, so that one change moves about 1 % of the flows
-_SHARE = 100
+# at fifty turns for each backend their shares differ by 2 % at most, and a table costs little
+_SHARE = 50
 _WORDS = layout.BACKEND.size // 4
 _LINK = layout.LINK_OFFSET // 4
 
@@ -30,7 +30,7 @@ class Backends:
 
     def __init__(self, kernel: Map, clock: Callable[[], float]) -> None:
         self._size = kernel.info.max_entries
-        self._bytes = memoryview(kernel.memory())
+        self._bytes = kernel.memory()
         self._links = self._bytes.cast("I")
         self._numbers = Numbers(1, self._size, clock)
         self._number_of: dict[bytes, int] = {}
@@ -113,7 +113,7 @@ class TableSlots:
 
     def __init__(self, kernels: Sequence[Map], ring: Ring, clock: Callable[[], float]) -> None:
         self._ring = ring
-        self._memory = [memoryview(each.memory()) for each in kernels]
+        self._memory = [each.memory() for each in kernels]
         self._numbers = [Numbers(0, each.info.max_entries, clock) for each in kernels]
         self._users: dict[tuple[int, int], int] = {}
         self._slot_of: dict[tuple[int, ...], tuple[int, int]] = {}
@@ -145,16 +145,27 @@ class TableSlots:
     def _fill(
         self, members: tuple[int, ...], backends: tuple[Backend, ...]
     ) -> tuple[int, int] | None:
-        fitting = (n for n, turns in enumerate(layout.TURNS) if turns >= _SHARE * len(members))
-        table = next(fitting, len(layout.TURNS) - 1)
-        number = self._numbers[table].take()
-        if number is None:
+        found = self._take(len(members))
+        if found is None:
             return None
+        table, number = found
         turns = layout.TURNS[table]
         content = array("I", map(members.__getitem__, self._ring(backends, turns))).tobytes()
         start = number * ((4 * turns + 7) & ~7)
         self._memory[table][start : start + len(content)] = content
-        return table, number
+        return found
+
+    def _take(self, backends: int) -> tuple[int, int] | None:
+        """A slot of the best class that has one: the fitting one, a smaller, a larger."""
+        fitting = (n for n, turns in enumerate(layout.TURNS) if turns >= _SHARE * backends)
+        best = next(fitting, len(layout.TURNS) - 1)
+        for table in (*range(best, -1, -1), *range(best + 1, len(layout.TURNS))):
+            if layout.TURNS[table] < backends:
+                continue  # somebody would get no turn at all
+            number = self._numbers[table].take()
+            if number is not None:
+                return table, number
+        return None
 
     def release(self, members: tuple[int, ...], word: Word) -> None:
         """One use less of a word's table."""

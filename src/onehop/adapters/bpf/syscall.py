@@ -222,8 +222,10 @@ def run_program(program: int, packet: bytes, repeat: int = 1) -> tuple[int, byte
 class Map:
     """One map of the kernel; keys and values are bytes of the map's own sizes."""
 
-    def __init__(self, fd: int, name: str = "") -> None:
+    def __init__(self, fd: int, name: str = "", *, writable: bool = True) -> None:
         self.fd = fd
+        self._access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._memory: memoryview | None = None
         self.info = map_info(fd)
         self.name = name or self.info.name
         self._copies = possible_cpus() if self.info.type in _PERCPU else 1
@@ -367,15 +369,19 @@ class Map:
                 raise
         return int(struct.unpack_from("=I", attr, 32)[0])
 
-    def memory(self, *, writable: bool = True) -> mmap.mmap:
-        """The values of a mmapable array as memory: a store is an update, with no call at all."""
-        stride = (self.info.value_size + 7) & ~7
-        length = -(-stride * self.info.max_entries // _PAGE) * _PAGE
-        access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        try:
-            return mmap.mmap(self.fd, length, mmap.MAP_SHARED, access)
-        except OSError as error:
-            raise KernelError(f"map {self.name} into memory", error.errno or 0) from error
+    def memory(self) -> memoryview:
+        """The values of a mmapable array as memory: a store is an update, with no call at all.
+
+        One mapping serves all who ask, since the kernel counts each as memory of the process.
+        """
+        if self._memory is None:
+            stride = (self.info.value_size + 7) & ~7
+            length = -(-stride * self.info.max_entries // _PAGE) * _PAGE
+            try:
+                self._memory = memoryview(mmap.mmap(self.fd, length, access=self._access))
+            except OSError as error:
+                raise KernelError(f"map {self.name} into memory", error.errno or 0) from error
+        return self._memory
 
 
 def _slices(data: bytes, size: int, count: int) -> Iterator[bytes]:

@@ -63,10 +63,10 @@ class Tables:
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
         self._maps = maps
-        self._words = memoryview(maps["services"].memory(writable=False)).cast("Q")
-        self._backends = memoryview(maps["backends"].memory(writable=False))
-        self._titles = memoryview(maps["titles"].memory(writable=False))
-        self._tables = [memoryview(maps[n].memory(writable=False)) for n in layout.TABLES]
+        self._words = maps["services"].memory().cast("Q")
+        self._backends = maps["backends"].memory()
+        self._titles = maps["titles"].memory()
+        self._tables = [maps[name].memory() for name in layout.TABLES]
 
     @classmethod
     def open(cls, pin_dir: Path) -> Tables:
@@ -85,7 +85,7 @@ class Tables:
                 "is the speaker running on this node? --bpf-dir names another folder",
                 reason=Reason.DATAPATH_FAILED,
             )  # fmt: skip
-        maps = {name: Map(syscall.pinned(pin_dir / name), name) for name in names}
+        maps = {name: Map(syscall.pinned(pin_dir / name), name, writable=False) for name in names}
         for name, sizes in layout.SIZES.items():
             info = maps[name].info
             if (info.key_size, info.value_size) != sizes:
