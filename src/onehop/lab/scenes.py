@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from onehop.lab.kafka import KafkaCluster
@@ -72,18 +73,23 @@ class Stage:
         self.lab.set_policy(policy)
         owners = CLUSTER_OWNER if policy == "Cluster" else LOCAL_OWNER
         for address, owner in owners.items():
-            eventually(lambda a=address, o=owner: self.answers(a) == {MAC[o]})  # type: ignore[misc]
+            eventually(partial(self.owns, owner, address))
         self.forget_neighbours()
 
     def forget_neighbours(self) -> None:
         """Empty the client's neighbour table, so that what it holds next was asked for."""
         self.lab.run(CLIENT, ("ip", "neigh", "flush", "all"))
 
-    def answers(self, address: str, count: int = 1) -> set[str]:
-        """The MACs that answer ARP requests for an address, as `arping` saw them on the wire."""
-        argv = ("arping", "-b", "-c", str(count), "-w", "1", "-I", CLIENT_LINK, address)
-        said = self.lab.run(CLIENT, argv, timeout=15).stdout
+    def answers(self, address: str, seconds: float = 1.0) -> set[str]:
+        """The MACs that answer ARP requests for an address in a time, as `arping` saw them."""
+        argv = ("arping", "-r", "-b", "-c", "3", "-W", "0.2", "-w", str(seconds))
+        said = self.lab.run(CLIENT, (*argv, "-I", CLIENT_LINK, address), timeout=15).stdout
         return set(re.findall(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", said.lower()))
+
+    def owns(self, owner: str, address: str) -> bool:
+        """Whether the first answer for an address is its owner's."""
+        argv = ("arping", "-r", "-b", "-c", "1", "-C", "1", "-w", "0.3", "-I", CLIENT_LINK)
+        return self.lab.run(CLIENT, (*argv, address), timeout=15).stdout.strip() == MAC[owner]
 
     def arp(self, address: str) -> str:
         """The client's `arp -a` line for an address."""
@@ -256,8 +262,8 @@ def one_owner(stage: Stage) -> Scene:
     """Scene 9: endpoints on several nodes, and still one node at a time owns the address."""
     stage.policy("Local")
     owner = CLUSTER_OWNER[BOOTSTRAP]
-    eventually(lambda: stage.answers(BOOTSTRAP) == {MAC[owner]})
-    seen = stage.answers(BOOTSTRAP, count=3)
+    eventually(partial(stage.owns, owner, BOOTSTRAP))
+    seen = stage.answers(BOOTSTRAP)
     return Scene(
         scene=9,
         title="L2 with endpoints on three nodes: one node at a time owns the address",
