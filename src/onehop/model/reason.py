@@ -165,6 +165,7 @@ class Problem:
     detail: str
 
     def __str__(self) -> str:
-        where = f"{self.source}:{self.line}: " if self.line else f"{self.source}: "
+        where = f"{self.source}:{self.line}" if self.line else self.source
         subject = " ".join(part for part in (self.object, self.field) if part)
-        return f"{where if self.source else ''}{subject}: {self.detail} [{self.reason.code}]"
+        parts = (where if self.source else "", subject, self.detail)
+        return f"{': '.join(part for part in parts if part)} [{self.reason.code}]"

@@ -43,6 +43,18 @@ def test_a_problem_of_no_known_line_or_source_leaves_them_out() -> None:
     assert str(problem("")) == "Service bro/kafka-0: no pool x [UnknownPool]"
 
 
+def test_a_problem_of_a_whole_file_names_no_object() -> None:
+    problem = Problem(
+        source="a.yaml",
+        line=3,
+        object="",
+        field="",
+        reason=Reason.MANIFEST_UNREADABLE,
+        detail="a key stands twice",
+    )
+    assert str(problem) == "a.yaml:3: a key stands twice [ManifestUnreadable]"
+
+
 def test_every_reason_has_a_severity_and_a_code_in_kubernetes_form() -> None:
     for reason in Reason:
         assert reason.severity in Severity

@@ -93,7 +93,8 @@ def documents(text: str) -> list[Plain]:
 def _error_line(error: yaml.YAMLError, text: str) -> int:
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
-        return int(mark.line) + 1
+        # The end of the text is a line of its own for libyaml, and none for an editor.
+        return min(int(mark.line), text.rstrip("\n").count("\n")) + 1
     position = getattr(error, "position", None)
     return text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
 
@@ -172,11 +173,14 @@ class _Builder:
         return values
 
     def _key(self, event: _Event) -> str:
-        value = self.node(event, 0) if type(event) is yaml.AliasEvent else event.value
-        if type(event) not in (yaml.ScalarEvent, yaml.AliasEvent) or not isinstance(value, str):
+        kind = type(event)
+        value = self.node(event, 0) if kind is yaml.AliasEvent else None
+        if kind is yaml.ScalarEvent:
+            value = event.value
+            if event.anchor:
+                self._anchors[event.anchor] = value
+        if not isinstance(value, str):
             raise _fault(event, "a key that is not a string")
-        if type(event) is yaml.ScalarEvent and event.anchor:
-            self._anchors[event.anchor] = value
         return value
 
 

@@ -1,22 +1,26 @@
 """A tree of files, watched: which files are there, and which may have changed.
 
 Directories are watched before they are listed, so nothing slips between the two. A file is named
-when its writer has closed it or moved it into place, never while it is being written. Names that
-begin with a dot, and those that end otherwise than a manifest does, are editors' and our own
-temporary files. Symbolic links are followed to files, not to directories (a loop would not end);
-the `..data` link of a mounted ConfigMap, whose exchange changes all files at once, is known.
+when its writer has closed it or moved it into place, never while it is being written: editors,
+git and tar take a file away and write it anew, and in between its objects stay in force.
+
+Names that begin with a dot, and those that end otherwise than a manifest does, are temporary files
+of editors or our own. Symbolic links are followed to files, not to directories (a loop would not
+end). The `..data` link of a mounted ConfigMap, whose exchange changes all files, is known.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 from onehop.adapters.manifests.inotify import Event, Inotify, Mask
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_ARRIVED = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ATTRIB
+_SIZE_LIMIT = 256 << 20
 _DIRECTORY_CAME = Mask.CREATE | Mask.MOVED_TO
 _DIRECTORY_WENT = Mask.DELETE | Mask.MOVED_FROM
 
@@ -40,8 +44,11 @@ def text_of(path: str) -> str | None:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
     try:
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise UnreadableError("is not a regular file")
+            if found.st_size > _SIZE_LIMIT:
+                raise UnreadableError(f"is larger than {_SIZE_LIMIT >> 20} MiB")
             return file.read().decode("utf-8-sig")
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
@@ -50,16 +57,21 @@ def text_of(path: str) -> str | None:
 
 
 class Tree:
-    """The files below `root`, without the directory `skipped`."""
+    """The files below `root`, without the directory `skipped`.
+
+    `present` tells whether the root is there, `refused` which directories cannot be read and why.
+    """
 
     def __init__(self, inotify: Inotify, root: str, *, skipped: str = "") -> None:
         self.root = root
         self.present = False
+        self.refused: dict[str, str] = {}
         self._inotify = inotify
         self._skipped = skipped
         self._directories: dict[int, str] = {}
         self._files: set[str] = set()
         self._stale: set[str] = set()
+        self._written: set[str] = set()
 
     def changes(self, events: Iterable[Event]) -> set[str]:
         """Paths of files that came, went or may have changed since the last call."""
@@ -67,12 +79,23 @@ class Tree:
             self._list_all()
         for event in events:
             if event.mask & Mask.OVERFLOW:
-                self._stale |= self._files
+                self._written.clear()
                 self._list_all()
             elif event.watch in self._directories:
                 self._take(event, self._directories[event.watch])
         stale, self._stale = self._stale, set()
         return stale
+
+    def in_doubt(self, path: str) -> bool:
+        """Whether the file is on its way: gone or emptied just now, perhaps to be written anew."""
+        try:
+            return path not in self._written and os.stat(path).st_size == 0
+        except OSError:
+            return True
+
+    def being_written(self, paths: Iterable[str]) -> set[str]:
+        """Those of `paths` that were created and are not closed yet."""
+        return self._written.intersection(paths)
 
     def forget(self, path: str) -> None:
         """`path` was found to be gone."""
@@ -89,15 +112,23 @@ class Tree:
                 self._list(path)
         elif event.name == "..data":
             self._list(directory)
-        elif _is_manifest(event.name) and (event.mask & _ARRIVED or _is_linked(path)):
+        elif _is_manifest(event.name):
+            self._take_file(event, path)
+
+    def _take_file(self, event: Event, path: str) -> None:
+        if event.mask & Mask.CREATE and not _is_linked(path):
+            self._written.add(path)
+        elif not (event.mask & Mask.ATTRIB and path in self._written):
+            self._written.discard(path)
             self._found(path)
 
     def _directory_ended(self, event: Event, directory: str) -> None:
+        if directory == self.root:
+            # The files stay known: a folder that is unmounted or exchanged takes no objects away.
+            self.present = False
         if event.mask & Mask.IGNORED:
             self._directories.pop(event.watch, None)
         elif directory == self.root:
-            # The files stay known: a folder that is unmounted or exchanged takes no objects away.
-            self.present = False
             self._unwatch(directory)
 
     def _list_all(self) -> None:
@@ -105,26 +136,30 @@ class Tree:
         if self.present:
             self._stale |= self._files
             self._list(self.root)
-            return
-        ancestor = os.path.dirname(self.root)
-        while ancestor != os.path.dirname(ancestor) and not os.path.isdir(ancestor):
-            ancestor = os.path.dirname(ancestor)
-        self._watch(ancestor)
+        else:
+            self._await_root()
 
-    def _watch(self, directory: str) -> bool:
-        try:
-            self._directories[self._inotify.watch(directory)] = directory
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+    def _await_root(self) -> None:
+        """Watch where the root would appear, so that the descriptor wakes when it does."""
+        watched = ""
+        while (ancestor := _nearest(self.root)) not in (watched, self.root):
+            # Its number is not kept: the other tree may hold the same directory.
+            with suppress(OSError):
+                self._inotify.watch(ancestor)
+            watched = ancestor
 
     def _list(self, directory: str) -> None:
         """Watch and take in a directory and all below it."""
-        if directory == self._skipped or not self._watch(directory):
+        if directory == self._skipped:
             return
+        self.refused.pop(directory, None)
         try:
+            self._directories[self._inotify.watch(directory)] = directory
             entries = list(os.scandir(directory))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self.refused[directory] = _refusal(error)
             return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -139,15 +174,32 @@ class Tree:
 
     def _drop(self, directory: str) -> None:
         """A directory was deleted or moved away, with all below it."""
-        self._stale |= {path for path in self._files if path.startswith(directory + "/")}
+        below = directory + "/"
+        self._stale |= {path for path in self._files if path.startswith(below)}
+        self._written = {path for path in self._written if not path.startswith(below)}
         self._unwatch(directory)
 
     def _unwatch(self, directory: str) -> None:
         below = directory + "/"
+        for path in [path for path in self.refused if f"{path}/".startswith(below)]:
+            del self.refused[path]
         for number, path in tuple(self._directories.items()):
             if path == directory or path.startswith(below):
                 del self._directories[number]
                 self._inotify.forget(number)
+
+
+def _nearest(path: str) -> str:
+    """The nearest directory at or above `path` that exists."""
+    while path != os.path.dirname(path) and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _refusal(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "cannot be watched: raise the limit fs.inotify.max_user_watches"
+    return f"cannot be read: {error.strerror}"
 
 
 def _is_manifest(name: str) -> bool:

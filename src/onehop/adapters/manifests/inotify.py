@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
@@ -61,7 +62,7 @@ class Inotify:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
-            raise self._error("inotify_init1")
+            raise self._error("inotify (see the limit fs.inotify.max_user_instances)")
 
     def fileno(self) -> int:
         """The descriptor, readable when an event waits."""
@@ -83,9 +84,11 @@ class Inotify:
         """No more events of `watch`; one that is gone already is no error."""
         self._libc.inotify_rm_watch(self._fd, watch)
 
-    def events(self) -> list[Event]:
-        """All events that wait, in order; none when nothing happened."""
+    def events(self, *, timeout: float = 0.0) -> list[Event]:
+        """All events that wait, in order; for the first one `timeout` seconds are given."""
         found: list[Event] = []
+        if timeout > 0.0:
+            select.select([self._fd], [], [], timeout)
         while True:
             try:
                 data = os.read(self._fd, _BUFFER_BYTES)

@@ -31,6 +31,9 @@ from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Key
 
 _Addresses = tuple[IPAddress, ...]
+# By part and key: the text on disk and the addresses in it, as last read or written.
+_Known = dict[str, dict[Key, tuple[str, _Addresses]]]
+_SPOILT: tuple[str, _Addresses] = ("", ())
 _RETRY_SECONDS = 1.0
 # Errors that every further write would meet as well.
 _HOPELESS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -43,7 +46,7 @@ class State:
         self.root = root
         self._tree = Tree(inotify, root)
         self._addresses: dict[str, dict[Key, _Addresses]] = {STATUS: {}, RELEASED: {}}
-        self._texts: dict[str, dict[Key, str]] = {STATUS: {}, RELEASED: {}}
+        self._known: _Known = {STATUS: {}, RELEASED: {}}
         self._problems: dict[str, Problem] = {}
         self._done: dict[Key, ServiceStatus] = {}
 
@@ -55,6 +58,11 @@ class State:
         """The addresses kept for a Service that was deleted (`present`: it exists)."""
         kept = self._addresses[RELEASED].get(key, ())
         return kept if present else self._addresses[STATUS].get(key) or kept
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Directories that cannot be read, and why."""
+        return self._tree.refused
 
     def problems(self) -> Iterable[Problem]:
         """Files of the folder that cannot be read; what they said before stays in force."""
@@ -72,47 +80,39 @@ class State:
 
     def _load(self, path: str, part: str, key: Key) -> None:
         self._problems.pop(path, None)
+        known = self._known[part]
         try:
             text = text_of(path)
             if text is None:
                 self._tree.forget(path)
                 self._addresses[part].pop(key, None)
-                self._forget(part, key)
-            elif text != self._texts[part].get(key) or key not in self._addresses[part]:
-                self._forget(part, key)
-                self._addresses[part][key] = addresses_in(part, text)
-                self._texts[part][key] = text
+                known.pop(key, None)
+                self._not_done(part, key)
+                return
+            if key not in known or known[key][0] != text:
+                self._not_done(part, key)
+                known[key] = (text, addresses_in(part, text))
+            self._addresses[part][key] = known[key][1]
         except (UnreadableError, ValueError) as error:
-            self._forget(part, key)
-            self._texts[part][key] = ""
-            self._problems[path] = Problem(
-                source=path,
-                line=0,
-                object=f"Service {key}",
-                field="status" if part == STATUS else "addresses",
-                reason=Reason.MANIFEST_UNREADABLE,
-                detail=str(error),
-            )
+            self._not_done(part, key)
+            known[key] = _SPOILT
+            self._problems[path] = _problem(path, part, key, str(error))
 
-    def _forget(self, part: str, key: Key) -> None:
-        """The file is not known to say what we wrote."""
-        self._texts[part].pop(key, None)
+    def _not_done(self, part: str, key: Key) -> None:
         if part == STATUS:
             self._done.pop(key, None)
 
     def sync(self, want: ClusterDesired) -> Report:
         """Write what is wanted: first all that adds, then all that takes away."""
-        return _Sync(self.root, self._texts, self._done).run(want)
+        return _Sync(self.root, self._known, self._done).run(want)
 
 
 class _Sync:
     """One run of `sync`."""
 
-    def __init__(
-        self, root: str, texts: dict[str, dict[Key, str]], done: dict[Key, ServiceStatus]
-    ) -> None:
+    def __init__(self, root: str, known: _Known, done: dict[Key, ServiceStatus]) -> None:
         self._root = root
-        self._texts = texts
+        self._known = known
         self._done = done
         self._changed = 0
         self._failures: list[Failure] = []
@@ -121,20 +121,22 @@ class _Sync:
 
     def run(self, want: ClusterDesired) -> Report:
         for key, addresses in want.released.items():
-            self._write(RELEASED, key, released_text(key, addresses))
+            self._write(RELEASED, key, released_text(key, addresses), addresses)
         for key, status in want.statuses.items():
-            if self._done.get(key) is not status and self._write(STATUS, key, status_text(status)):
+            if self._done.get(key) is not status and self._write(
+                STATUS, key, status_text(status), status.addresses
+            ):
                 self._done[key] = status
         # An address whose new file could not be written stays in the old one.
-        for key in self._texts[STATUS].keys() - want.statuses.keys() - self._failed_keys:
+        for key in self._known[STATUS].keys() - want.statuses.keys() - self._failed_keys:
             self._remove(STATUS, key)
             self._done.pop(key, None)
-        for key in self._texts[RELEASED].keys() - want.released.keys() - self._failed_keys:
+        for key in self._known[RELEASED].keys() - want.released.keys() - self._failed_keys:
             self._remove(RELEASED, key)
         return Report(changed=self._changed, failures=tuple(self._failures))
 
-    def _write(self, part: str, key: Key, text: str) -> bool:
-        if self._texts[part].get(key) == text:
+    def _write(self, part: str, key: Key, text: str, addresses: _Addresses) -> bool:
+        if self._known[part].get(key, _SPOILT)[0] == text:
             return True
         path = path_of(self._root, part, key)
         if path is None:
@@ -155,7 +157,7 @@ class _Sync:
         except OSError as error:
             self._failed(key, path, error)
             return False
-        self._texts[part][key] = text
+        self._known[part][key] = (text, addresses)
         self._changed += 1
         return True
 
@@ -167,7 +169,7 @@ class _Sync:
         except OSError as error:
             self._failed(key, path, error)
             return
-        del self._texts[part][key]
+        del self._known[part][key]
         self._changed += 1
 
     def _failed(self, key: Key, path: str, error: OSError) -> None:
@@ -181,3 +183,14 @@ class _Sync:
                 retry_at=time.monotonic() + _RETRY_SECONDS,
             )
         )
+
+
+def _problem(path: str, part: str, key: Key, detail: str) -> Problem:
+    return Problem(
+        source=path,
+        line=0,
+        object=f"Service {key}",
+        field="status" if part == STATUS else "addresses",
+        reason=Reason.MANIFEST_UNREADABLE,
+        detail=detail,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -25,6 +26,7 @@ from onehop.model.service import Condition, Key
 STATUS = "status"
 RELEASED = "released"
 _SUFFIX = ".yaml"
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class _StatusPart(Shape):
@@ -90,8 +92,13 @@ def _condition(condition: Condition) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    # JSON's strings are YAML's: nothing in a message can break out of its line.
-    return json.dumps(text)
+    # JSON's strings are YAML's but for these: nothing in a message can break out of its line.
+    return _UNPRINTABLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
 
 def addresses_in(part: str, text: str) -> tuple[IPAddress, ...]:
@@ -129,8 +136,9 @@ def write(path: str, text: str) -> None:
         OSError: when it cannot be written; the old file is then as it was.
     """
     directory, name = os.path.split(path)
-    # The dot keeps it out of every reader's sight, also when we are killed before the rename.
-    temporary = f"{directory}/.{name}.{os.getpid()}"
+    # The dot keeps it out of every reader's sight; one name only, so that what a killed process
+    # left behind is overwritten by the next.
+    temporary = f"{directory}/.{name}.new"
     try:
         try:
             _put(temporary, text)

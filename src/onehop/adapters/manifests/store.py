@@ -9,6 +9,7 @@ reads the same folder, so nobody ever sees a status that would not survive a cra
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TypeVar
 from onehop.adapters.manifests.catalog import Catalog
 from onehop.adapters.manifests.fault import ObjectId, Value
 from onehop.adapters.manifests.folder import Tree
-from onehop.adapters.manifests.inotify import Inotify
+from onehop.adapters.manifests.inotify import Event, Inotify
 from onehop.adapters.manifests.state import State
 from onehop.model.address import IPAddress
 from onehop.model.desired import ClusterDesired, Report
@@ -36,17 +37,27 @@ _FIELDS = {
     "L2Advertisement": "l2_advertisements",
 }
 
+# Between an editor's unlink and its create lie microseconds; this is for a busy machine.
+_SETTLE_SECONDS = 0.005
 _V = TypeVar("_V")
 
 
 class Manifests:
-    """A folder of manifests, and the state folder in which statuses are kept."""
+    """A folder of manifests, and the state folder in which statuses are kept.
+
+    Raises:
+        ValueError: when both are the same folder.
+        OSError: when the system has no inotify instance left.
+    """
 
     def __init__(self, folder: Path, *, state: Path | None = None) -> None:
         root = os.path.abspath(folder)
         self._shown = os.fspath(folder)
+        kept = os.path.abspath(state or folder / ".onehop")
+        if kept == root:
+            raise ValueError(f"{state}: statuses cannot be kept in the folder of manifests itself")
         self._inotify = Inotify()
-        self._state = State(os.path.abspath(state or folder / ".onehop"), self._inotify)
+        self._state = State(kept, self._inotify)
         self._tree = Tree(self._inotify, root, skipped=self._state.root)
         self._catalog = Catalog()
         self._objects = Objects()
@@ -66,7 +77,7 @@ class Manifests:
         """
         events = self._inotify.events()
         touched: set[ObjectId] = set()
-        for path in self._tree.changes(events):
+        for path in self._settled(events):
             there, names = self._catalog.load(path)
             touched |= names
             if not there:
@@ -85,6 +96,22 @@ class Manifests:
     def close(self) -> None:
         """Stop watching; twice is fine."""
         self._inotify.close()
+
+    def _settled(self, events: list[Event]) -> set[str]:
+        """The files to read again; one that has just gone is given a moment to come back."""
+        stale = self._tree.changes(events)
+        if not self._objects.complete:
+            return stale
+        until = time.monotonic() + _SETTLE_SECONDS
+        while any(self._tree.in_doubt(path) for path in stale):
+            left = until - time.monotonic()
+            if left <= 0.0:
+                break
+            more = self._inotify.events(timeout=left)
+            events += more
+            stale |= self._tree.changes(more)
+            stale -= self._tree.being_written(stale)
+        return stale - self._tree.being_written(stale)
 
     def _publish(self, touched: set[ObjectId]) -> bool:
         old = self._objects
@@ -123,8 +150,10 @@ class Manifests:
 
     def _problems(self) -> tuple[Problem, ...]:
         found = [*self._catalog.problems(), *self._state.problems()]
+        refused = self._tree.refused | self._state.refused
+        found += [_unreadable(path, why) for path, why in refused.items()]
         if not self._tree.present:
-            found.append(_missing(self._tree.root))
+            found.append(_unreadable(self._tree.root, "there is no such folder"))
         found.sort(key=lambda each: (each.source, each.line, each.object, each.field))
         problems = tuple(replace(each, source=self._relative(each.source)) for each in found)
         return self._objects.problems if problems == self._objects.problems else problems
@@ -138,14 +167,9 @@ class Manifests:
         return source
 
 
-def _missing(root: str) -> Problem:
+def _unreadable(path: str, why: str) -> Problem:
     return Problem(
-        source=root,
-        line=0,
-        object="",
-        field="",
-        reason=Reason.MANIFEST_UNREADABLE,
-        detail="there is no such folder",
+        source=path, line=0, object="", field="", reason=Reason.MANIFEST_UNREADABLE, detail=why
     )
 
 
@@ -154,7 +178,8 @@ def _edited(have: Mapping[Key, _V], edits: Mapping[Key, _V | None]) -> Mapping[K
     edits = {key: value for key, value in edits.items() if have.get(key) != value}
     if not edits:
         return have
-    new = dict(have)
+    # The copy of a dict is one block of memory; through the read-only view it would hash each key.
+    new = have.copy() if isinstance(have, MappingProxyType) else dict(have)
     for key, value in edits.items():
         if value is None:
             del new[key]
