@@ -90,8 +90,16 @@ class Allocator:
             for address in addresses
         }
         placement = Placement(self._table, self._ledger, reserved)
+        late: list[_Pending] = []
         for pending in self._in_order(objects.released):
-            statuses[pending.service.key] = self._placed(placement, pending, objects.released)
+            status = self._placed(placement, pending, objects.released)
+            if status is None:
+                late.append(pending)
+            else:
+                statuses[pending.service.key] = status
+        for each in late:
+            refusal = placement.exhausted(each.service, each.request)
+            statuses[each.service.key] = refused(each.service, refusal)
         self._claims = placement.claims
         return ClusterDesired(
             statuses=MappingProxyType(statuses),
@@ -200,14 +208,16 @@ class Allocator:
 
     def _placed(
         self, placement: Placement, pending: _Pending, released: _Released
-    ) -> ServiceStatus:
-        """The second pass over one Service."""
+    ) -> ServiceStatus | None:
+        """The second pass over one Service; None when what it may use is used up."""
         service, asked = pending.service, pending.request
         if pending.held is not None:
             grown = placement.grown(pending.held, asked.families)
             return allocated(service, grown or pending.held, asked.refusal)
         before = pending.before or released.get(service.key, ())
         outcome = placement.placed(service, asked, before)
+        if outcome is None:
+            return None
         if isinstance(outcome, Refusal):
             return refused(service, outcome)
         return allocated(service, outcome, None)

@@ -91,7 +91,7 @@ class PoolTable:
         self._starts = [first for first, _, _ in stretches]
         self._stretches = stretches
         automatic = [source for source in self.sources if source.pool.auto_assign]
-        self._open = tuple(each for each in automatic if each.pool.allocation is None)
+        self.open_to_all = tuple(each for each in automatic if each.pool.allocation is None)
         pinned = [each for each in automatic if each.pool.allocation is not None]
         self._pinned = tuple(sorted(pinned, key=_precedence))
 
@@ -125,8 +125,11 @@ class PoolTable:
         then those without serviceAllocation; within equals by name.
         """
         if not self._pinned:
-            return (self._open,)
-        return (tuple(each for each in self._pinned if self.admits(each, service)), self._open)
+            return (self.open_to_all,)
+        return (
+            tuple(each for each in self._pinned if self.admits(each, service)),
+            self.open_to_all,
+        )
 
     def why_not(self, source: Source, service: Service) -> str:
         """Why the Service does not draw from the pool unasked; empty when it does."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 
 from onehop.core.candidates import PoolTable, Source, Span, forbidden, owned_by_one
 from onehop.core.request import Request
@@ -24,7 +25,7 @@ from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Service
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """Addresses of one pool that a Service holds, v4 before v6; `numbers` are the same ones."""
 
@@ -45,7 +46,7 @@ def held_of(share: Share, source: Source, numbers: Iterable[int]) -> Held:
     addresses = tuple(
         IPv4Address(each) if each < V6 else IPv6Address(each - V6) for each in ordered
     )
-    return Held(share, source, ordered, addresses)
+    return Held(share=share, source=source, numbers=ordered, addresses=addresses)
 
 
 def keepable(
@@ -75,7 +76,7 @@ def keepable(
             continue
         if source is not None and owner is not source:
             continue
-        if ledger.holder_against(where, request.share) is not None:
+        if not ledger.admits(where, request.share):
             contested = True
             continue
         source = owner
@@ -104,6 +105,8 @@ class Placement:
         self._reserved = reserved
         self._reach = (False, True) if reserved else (False,)
         self._cursors: dict[int, int] = {}
+        self._refusals: dict[tuple[tuple[Family, ...], bool], Refusal] = {}
+        self._spent: dict[tuple[tuple[Family, ...], bool], int] = {}
         self._heaps: dict[
             tuple[str, str], dict[tuple[Span, frozenset[tuple[str, int]]], list[int]]
         ]
@@ -111,8 +114,11 @@ class Placement:
 
     def placed(
         self, service: Service, request: Request, before: Sequence[IPAddress]
-    ) -> Held | Refusal:
-        """Addresses for a Service that has none; `before` are those to prefer if it may."""
+    ) -> Held | Refusal | None:
+        """Addresses for a Service that has none; `before` are those to prefer if it may.
+
+        None means that what it may use is used up: `exhausted` tells more, when all are placed.
+        """
         if request.refusal is not None:
             return request.refusal
         if request.addresses:
@@ -176,51 +182,63 @@ class Placement:
             held = held_of(held.share, held.source, numbers)
         return self._claim(held)
 
-    def _from_named_pool(self, service: Service, request: Request) -> Held | Refusal:
+    def _from_named_pool(self, service: Service, request: Request) -> Held | Refusal | None:
         source = self._table.by_name.get(request.pool)
         if source is None:
             return self._unknown_pool(request.pool)
         if not self._table.admits(source, service):
             return forbidden(source, service.key)
-        held = self._drawn(((source,),), request)
-        if held is not None:
-            return held
         lacking = lacks(source, request)
         if lacking:
             return Refusal(reason=Reason.FAMILY_MISMATCH, detail=f"pool {source.name} {lacking}")
-        return Refusal(
-            reason=Reason.POOL_EXHAUSTED,
-            detail=f"pool {source.name} {self.shortage(source, request)}",
-        )
+        return self._drawn(((source,),), request)
 
     def _unknown_pool(self, name: str) -> Refusal:
         why = self._table.refused.get(name)
         detail = f"pool {name} is not in force: {why}" if why else f"there is no pool {name}"
         return Refusal(reason=Reason.UNKNOWN_POOL, detail=detail)
 
-    def _automatic(self, service: Service, request: Request) -> Held | Refusal:
+    def _automatic(self, service: Service, request: Request) -> Held | Refusal | None:
         groups = self._table.automatic(service)
         held = self._drawn(groups, request)
         if held is not None:
             return held
-        sources = [source for group in groups for source in group if not lacks(source, request)]
-        if sources:
-            shortages = (f"pool {each.name} {self.shortage(each, request)}" for each in sources)
-            return Refusal(reason=Reason.POOL_EXHAUSTED, detail=some(shortages))
+        if any(not lacks(source, request) for group in groups for source in group):
+            return None
         reasons = (
             f"pool {each.name}: {self._table.why_not(each, service) or lacks(each, request)}"
             for each in self._table.sources
         )
         return Refusal(reason=Reason.NO_POOL_FOR_SERVICE, detail=some(reasons))
 
-    def shortage(self, source: Source, request: Request) -> str:
-        """Which families of the pool have no address left for the request; empty when none."""
+    def exhausted(self, service: Service, request: Request) -> Refusal:
+        """Which families the pools that the Service may use have run out of.
+
+        To be asked when all Services are placed, so that the answer is the same when the
+        decision is repeated upon its own outcome.
+        """
+        groups = self._table.automatic(service)
+        if request.pool:
+            groups = ((self._table.by_name[request.pool],),)
+        alike = None
+        if groups == (self._table.open_to_all,) and not request.share.sharing_key:
+            alike = (request.families, request.flexible)
+            if alike in self._refusals:
+                return self._refusals[alike]
+        sources = (each for group in groups for each in group if not lacks(each, request))
+        shortages = (f"pool {each.name} {self._shortage(each, request)}" for each in sources)
+        refusal = Refusal(reason=Reason.POOL_EXHAUSTED, detail=some(shortages))
+        if alike:
+            self._refusals[alike] = refusal
+        return refusal
+
+    def _shortage(self, source: Source, request: Request) -> str:
         out = [
             family.value
             for family in request.families
             if self._lowest(source, family, request.share, reserved=True) is None
         ]
-        return f"has no free {' and '.join(out)} address" if out else ""
+        return f"has no free {' and '.join(out)} address"
 
     def _drawn(self, groups: Iterable[Sequence[Source]], request: Request) -> Held | None:
         """The first addresses that fit, over groups in order.
@@ -250,11 +268,30 @@ class Placement:
         for reserved in reach:
             for group in groups:
                 for families in choices:
-                    for source in group:
-                        numbers = self._fit(source, families, share, reserved)
-                        if numbers is not None:
-                            return self._claim(held_of(share, source, numbers))
+                    held = self._from_group(group, families, share, reserved)
+                    if held is not None:
+                        return held
         return None
+
+    def _from_group(
+        self, group: Sequence[Source], families: tuple[Family, ...], share: Share, reserved: bool
+    ) -> Held | None:
+        """An address of each family from the first pool of the group that has them.
+
+        What a pool could not give to a Service that shares nothing it can give to none of its
+        like, so the pools open to all are asked from where the last one ended.
+        """
+        alike = (families, reserved) if group is self._table.open_to_all else None
+        start = self._spent.get(alike, 0) if alike and not share.sharing_key else 0
+        found = None
+        index = start
+        for index in range(start, len(group)):
+            found = self._fit(group[index], families, share, reserved)
+            if found is not None:
+                break
+        if alike and not share.sharing_key:
+            self._spent[alike] = index if found is not None else len(group)
+        return None if found is None else self._claim(held_of(share, group[index], found))
 
     def _fit(
         self, source: Source, families: tuple[Family, ...], share: Share, reserved: bool
@@ -338,7 +375,7 @@ class Placement:
             heap = [where for where in members if span.first <= where <= span.last]
             heapify(heap)
             heaps[span, share.ports] = heap
-        while heap and self._ledger.holder_against(heap[0], share) is not None:
+        while heap and not self._ledger.admits(heap[0], share):
             heappop(heap)
         return heap[0] if heap else None
 
@@ -352,7 +389,6 @@ def lacks(source: Source, request: Request) -> str:
 
 
 def some(reasons: Iterable[str], most: int = 5) -> str:
-    """The first few reasons and how many more there are: a status is no place for hundreds."""
-    listed = list(reasons)
-    rest = len(listed) - most
-    return "; ".join(listed[:most]) + (f"; and {rest} more" if rest > 0 else "")
+    """The first few reasons, and a word when there are more: a status holds no hundreds."""
+    listed = list(islice(reasons, most + 1))
+    return "; ".join([*listed[:most], "and more"] if len(listed) > most else listed)

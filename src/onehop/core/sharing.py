@@ -73,15 +73,24 @@ class Ledger:
         self.groups: dict[tuple[str, str], set[int]] = {}
         self.lowest: dict[int, int] = {}
 
+    def admits(self, where: int, share: Share) -> bool:
+        """Whether `share` may hold the address: nobody else does, or it may be shared."""
+        holders = self.held.get(where)
+        return holders is None or all(
+            holder.key == share.key or compatible(share, holder) for holder in holders
+        )
+
     def holder_against(self, where: int, share: Share) -> Share | None:
-        """The first holder that does not let `share` in; None when the address may be had."""
-        for holder in self.held.get(where, ()):
-            if holder.key != share.key and not compatible(share, holder):
-                return holder
-        return None
+        """The holder that keeps `share` out, the first by key if there are several."""
+        against = (
+            holder
+            for holder in self.held.get(where, ())
+            if holder.key != share.key and not compatible(share, holder)
+        )
+        return min(against, key=lambda holder: holder.key, default=None)
 
     def claim(self, share: Share, numbers: Iterable[int]) -> None:
-        """Enter `share` as a holder; the caller has asked `holder_against`."""
+        """Enter `share` as a holder; the caller has asked `admits`."""
         for where in numbers:
             self.held[where] = (*self.held.get(where, ()), share)
             if share.sharing_key:

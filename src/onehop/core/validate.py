@@ -8,6 +8,7 @@ themselves are read, and refused, where the object is read.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onehop.core.candidates import merged
@@ -35,7 +36,7 @@ class Judgement:
     """
 
     usable: tuple[Pool, ...]
-    refused: dict[str, str]
+    refused: Mapping[str, str]
     problems: tuple[Problem, ...]
 
 
@@ -139,14 +140,14 @@ def _own_overlaps(pool: Pool) -> list[Problem]:
     return [found[index] for index in sorted(found)]
 
 
-def _unknown(name: str, refused: dict[str, str]) -> str:
+def _unknown(name: str, refused: Mapping[str, str]) -> str:
     if name in refused:
         return f"pool {name} is not in force: {refused[name]}"
     return f"there is no pool {name}"
 
 
 def _advertisement_problems(
-    advertisement: L2Advertisement, names: set[str], refused: dict[str, str]
+    advertisement: L2Advertisement, names: set[str], refused: Mapping[str, str]
 ) -> list[Problem]:
     found = []
     for index, name in enumerate(advertisement.pools):
@@ -169,7 +170,9 @@ def _advertisement_problems(
     return found
 
 
-def _service_problems(service: Service, names: set[str], refused: dict[str, str]) -> list[Problem]:
+def _service_problems(
+    service: Service, names: set[str], refused: Mapping[str, str]
+) -> list[Problem]:
     """What is wrong with the annotations and the address request of one Service."""
     found = []
     pool = annotation(service, ADDRESS_POOL)
