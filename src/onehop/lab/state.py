@@ -197,19 +197,24 @@ def copy_manifests(source: Path, target: Path) -> None:
 def set_traffic_policy(folder: Path, policy: str, services: Iterable[str] | None) -> int:
     """Give LoadBalancer Services this externalTrafficPolicy; the count of those that changed.
 
-    `services` are `namespace/name`; None means every one. Nodes of the YAML tree are edited
-    rather than Python values, so that no scalar changes its form on the way.
+    `services` are `namespace/name`; None means every one. The text is edited where the field
+    stands, so comments and the form of every other scalar stay as they were.
     """
     wanted = None if services is None else frozenset(services)
     changed = 0
     for path in manifest_files(folder):
-        documents = [d for d in yaml.compose_all(path.read_text()) if d is not None]
-        here = sum(
-            _set_policy(item, policy) for item in _services(documents) if _named(item, wanted)
-        )
-        if here:
-            write_atomically(path, yaml.serialize_all(documents, explicit_start=True))
-        changed += here
+        text = path.read_text()
+        documents = [document for document in yaml.compose_all(text) if document is not None]
+        edits = [
+            edit
+            for service in _services(documents)
+            if _named(service, wanted) and (edit := _policy_edit(service, policy)) is not None
+        ]
+        for start, end, replacement in sorted(edits, reverse=True):
+            text = text[:start] + replacement + text[end:]
+        if edits:
+            write_atomically(path, text)
+        changed += len(edits)
     return changed
 
 
@@ -250,18 +255,16 @@ def _text(mapping: yaml.MappingNode, key: str) -> str:
     return str(value.value) if isinstance(value, yaml.ScalarNode) else ""
 
 
-def _set_policy(service: yaml.MappingNode, policy: str) -> int:
+def _policy_edit(service: yaml.MappingNode, policy: str) -> tuple[int, int, str] | None:
+    """What to put between which characters of the file; None when the policy is there already."""
     spec = _child(service, "spec")
     assert isinstance(spec, yaml.MappingNode), "only Services with a spec come here"
     present = _child(spec, "externalTrafficPolicy")
-    if isinstance(present, yaml.ScalarNode):
-        if present.value == policy:
-            return 0
-        present.value = policy
-        return 1
-    name, value = (
-        yaml.ScalarNode("tag:yaml.org,2002:str", text)
-        for text in ("externalTrafficPolicy", policy)
-    )
-    spec.value.append((name, value))
-    return 1
+    if present is not None:
+        unchanged = isinstance(present, yaml.ScalarNode) and present.value == policy
+        return None if unchanged else (present.start_mark.index, present.end_mark.index, policy)
+    field = f"externalTrafficPolicy: {policy}"
+    start = spec.start_mark.index
+    if spec.flow_style:
+        return start + 1, start + 1, f"{field}, "
+    return start, start, f"{field}\n{' ' * spec.start_mark.column}"
