@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from onehop.cli import options
+from onehop.cli.tour_view import show_costs, show_scene
+from onehop.lab import baseline
 from onehop.lab.kafka import KafkaError
-from onehop.lab.scenes import SCENES, Scene
+from onehop.lab.lab import Lab, LabSpec
+from onehop.lab.measure import NFTABLES, ONEHOP, KafkaCost, hop_costs, kafka_costs
+from onehop.lab.picture import draw
+from onehop.lab.scenes import SCENES, Scene, Stage
 from onehop.lab.state import LabError
 from onehop.lab.tour import played, stage_of
 
@@ -25,10 +31,31 @@ from onehop.lab.tour import played, stage_of
     help="Play only this scene; may be repeated.",
 )
 @click.option("--no-kafka", is_flag=True, help="Responders in the pods: quick, without scene 6.")
+@click.option(
+    "--measure/--no-measure",
+    default=None,
+    help="Measure what the hop costs, as a table and a picture.  [default: when all scenes are "
+    "played for a person]",
+)
+@click.option(
+    "--picture",
+    "folder",
+    default=Path("build/tour"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where hop.svg and hop.png are put.",
+)
 @options.delivery
 @options.output
 def tour(
-    *, name: str, scenes: tuple[str, ...], no_kafka: bool, delivery: str, output: str
+    *,
+    name: str,
+    scenes: tuple[str, ...],
+    no_kafka: bool,
+    measure: bool | None,
+    folder: Path,
+    delivery: str,
+    output: str,
 ) -> None:
     """Play the article's layer-2 scenes: expected, and seen on real kernel tables.
 
@@ -37,13 +64,20 @@ def tour(
     wanted = [int(number) for number in scenes] or [
         number for number in SCENES if not (no_kafka and number == 6)
     ]
-    results = []
+    if measure is None:
+        measure = not scenes and output == "table"
+    results: list[Scene] = []
+    costs: list[KafkaCost] = []
     try:
         with stage_of(name, kafka=not no_kafka, delivery=delivery, say=_progress) as stage:
             for scene in played(stage, wanted, _progress):
                 results.append(scene)
                 if output == "table":
-                    _show(scene)
+                    show_scene(scene)
+            if measure and stage.kafka is not None:
+                costs += kafka_costs(stage, ONEHOP, _progress)
+        if measure:
+            _measure(name, no_kafka=no_kafka, kafka=costs, folder=folder, output=output)
     except (LabError, KafkaError) as error:
         raise click.ClickException(str(error)) from error
     if output != "table":
@@ -52,19 +86,25 @@ def tour(
         sys.exit(1)
 
 
+def _measure(
+    name: str, *, no_kafka: bool, kafka: list[KafkaCost], folder: Path, output: str
+) -> None:
+    if not no_kafka:
+        spec = LabSpec(name=f"{name}-nft", kafka=True, datapath="none")
+        with Lab.up(spec) as lab:
+            baseline.apply(lab)
+            kafka += kafka_costs(Stage(lab, lab.kafka()), NFTABLES, _progress)
+    costs = hop_costs(name, _progress)
+    files = draw(costs, folder)
+    body = {"paths": [asdict(c) for c in costs], "kafka": [asdict(c) for c in kafka]}
+    (folder / "hop.json").write_text(json.dumps(body, indent=2))
+    if output == "table":
+        show_costs(costs, tuple(kafka))
+    _progress(f"picture: {', '.join(map(str, files))}")
+
+
 def _progress(text: str) -> None:
     click.echo(f"... {text}", err=True)
-
-
-def _show(scene: Scene) -> None:
-    mark = click.style("ok  ", fg="green") if scene.ok else click.style("FAIL", fg="red")
-    click.echo(f"{mark} scene {scene.scene}: {scene.title}")
-    for label, text in (
-        ("typed", scene.command),
-        ("expected", scene.expected),
-        ("seen", scene.seen),
-    ):
-        click.echo(f"       {label:9} {text}")
 
 
 def _print(rows: list[dict[str, object]], output: str) -> None:

@@ -7,7 +7,6 @@ expected is the article's own text, so the scenes belong to the article's cluste
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
+from onehop.lab import observe
 from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_remote import KafkaClient
 from onehop.lab.lab import Lab
@@ -67,6 +67,7 @@ class Stage:
     def __init__(self, lab: Lab, kafka: KafkaCluster | None) -> None:
         self.lab = lab
         self.kafka = kafka
+        self.witness = "broker's request log" if kafka is not None else "the responder's greeting"
 
     def policy(self, policy: str) -> None:
         """Set externalTrafficPolicy and wait until the client sees its owners."""
@@ -78,7 +79,7 @@ class Stage:
 
     def forget_neighbours(self) -> None:
         """Empty the client's neighbour table, so that what it holds next was asked for."""
-        self.lab.run(CLIENT, ("ip", "neigh", "flush", "all"))
+        observe.forget_neighbours(self.lab, CLIENT)
 
     def answers(self, address: str, seconds: float = 1.0) -> set[str]:
         """The MACs that answer ARP requests for an address in a time, as `arping` saw them."""
@@ -93,8 +94,7 @@ class Stage:
 
     def arp(self, address: str) -> str:
         """The client's `arp -a` line for an address."""
-        said = self.lab.run(CLIENT, ("arp", "-an"), timeout=15).stdout
-        return next((line.strip() for line in said.splitlines() if f"({address})" in line), "")
+        return observe.arp_line(self.lab, CLIENT, ip_address(address))
 
     def probe(self, address: str, port: int, times: int = 20) -> Seen:
         """What the server behind an address sees of the client."""
@@ -102,12 +102,6 @@ class Stage:
         if self.kafka is None:
             return responder_probe(self.lab, CLIENT, where, port, times)
         return kafka_probe(self.lab, self.kafka, CLIENT, where, port, times)
-
-    def link_bytes(self, host: str) -> tuple[int, int]:
-        """Bytes that a node's uplink has received and sent, by the kernel's counters."""
-        argv = ("ip", "-j", "-s", "link", "show", "dev", UPLINK)
-        [link] = json.loads(self.lab.run(host, argv).stdout)
-        return link["stats64"]["rx"]["bytes"], link["stats64"]["tx"]["bytes"]
 
     def service_row(self, node: str, address: str) -> str:
         """The line of `onehop service list` on a node for an address, spaces folded."""
@@ -125,15 +119,15 @@ def node_port(stage: Stage) -> Scene:
     stage.policy("Cluster")
     # An ARP entry for node0 is there before the counting starts.
     stage.probe(NODE_ADDRESS["node0"], 30793, 1)
-    before = stage.link_bytes("node0")
+    before = observe.counters(stage.lab, "node0", UPLINK)
     seen = stage.probe(NODE_ADDRESS["node0"], 30793, 200)
-    after = stage.link_bytes("node0")
-    came, went = after[0] - before[0], after[1] - before[1]
+    carried = observe.counters(stage.lab, "node0", UPLINK) - before
+    came, went = carried.received_bytes, carried.sent_bytes
     payload = seen.payload_bytes
     return Scene(
         scene=1,
         title="NodePort 30793 on node0: through a node that has no part in it",
-        command="client$ kafka client -> 192.168.200.200:30793; broker's request log",
+        command=f"client$ connect 192.168.200.200 30793; {stage.witness}",
         expected=f"kafka-0 sees 192.168.200.200; node0's {UPLINK} carries the bytes in and out",
         seen=(
             f"{seen.server} sees {seen.source}; node0's {UPLINK} carried {came} bytes in and "
@@ -170,7 +164,7 @@ def l2_local(stage: Stage) -> Scene:
     return Scene(
         scene=3,
         title="L2, Local: node1, the broker's node, answers",
-        command="client$ arp -a; broker's request log",
+        command=f"client$ arp -a; {stage.witness}",
         expected=f"{expected}; kafka-0 sees {CLIENT_ADDRESS}",
         seen=f"{line}; {seen.server} sees {seen.source}",
         ok=line == expected and (seen.server, seen.source) == ("kafka-0", CLIENT_ADDRESS),
