@@ -61,16 +61,13 @@ def tour(
 
     Exits with 1 when a scene was not seen as expected.
     """
-    wanted = [int(number) for number in scenes] or [
-        number for number in SCENES if not (no_kafka and number == 6)
-    ]
     if measure is None:
         measure = not scenes and output == "table"
     results: list[Scene] = []
     costs: list[KafkaCost] = []
     try:
         with stage_of(name, kafka=not no_kafka, delivery=delivery, say=_progress) as stage:
-            for scene in played(stage, wanted, _progress):
+            for scene in played(stage, _wanted(scenes, no_kafka=no_kafka), _progress):
                 results.append(scene)
                 if output == "table":
                     show_scene(scene)
@@ -80,10 +77,15 @@ def tour(
             _measure(name, no_kafka=no_kafka, kafka=costs, folder=folder, output=output)
     except (LabError, KafkaError) as error:
         raise click.ClickException(str(error)) from error
-    if output != "table":
-        _print([asdict(scene) for scene in results], output)
+    _print([asdict(scene) for scene in results], output)
     if not all(scene.ok for scene in results):
         sys.exit(1)
+
+
+def _wanted(scenes: tuple[str, ...], *, no_kafka: bool) -> list[int]:
+    if scenes:
+        return [int(number) for number in scenes]
+    return [number for number in SCENES if not (no_kafka and number == 6)]
 
 
 def _measure(
@@ -110,7 +112,7 @@ def _progress(text: str) -> None:
 def _print(rows: list[dict[str, object]], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(rows, indent=2))
-        return
-    import yaml
+    elif output == "yaml":
+        import yaml
 
-    click.echo(yaml.safe_dump(rows, sort_keys=False), nl=False)
+        click.echo(yaml.safe_dump(rows, sort_keys=False), nl=False)
