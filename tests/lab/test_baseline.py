@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -24,7 +25,7 @@ NODE_PORT = 30793
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab.up(LabSpec(name="labtest-base", control=False)) as made:
+    with Lab.up(LabSpec(name=f"labtest-{os.getpid()}-n", control=False)) as made:
         yield made
 
 

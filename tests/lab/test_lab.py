@@ -10,6 +10,7 @@ kafka-2      kafka-0      kafka-1
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from onehop.lab.state import ROOT, LabError, Layout, labs, start_time
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
-NAMES = ("labtest-a", "labtest-b")
+NAMES = (f"labtest-{os.getpid()}-a", f"labtest-{os.getpid()}-b")
 BARE = {"control": False}
 ONEHOP = [sys.executable, "-m", "onehop.cli.main", "lab"]
 
@@ -74,7 +75,7 @@ def _clean() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Lab]:
     """One lab for the tests that only look."""
-    with Lab.up(spec("labtest-shared")) as lab:
+    with Lab.up(spec(f"labtest-{os.getpid()}-s")) as lab:
         yield lab
 
 

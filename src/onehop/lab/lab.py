@@ -37,6 +37,7 @@ from onehop.model.objects import Objects
 
 ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
 
+_ONEHOP = (sys.executable, "-P", "-m", "onehop.cli.main")
 _RESPONDER = Path(__file__).parent / "responder.py"
 _READY_TIMEOUT = 20.0
 _ANNOUNCE_TIMEOUT = 5.0
@@ -64,8 +65,9 @@ class LabSpec:
 class Lab:
     """A lab that is up; `Lab.up` makes one and `Lab.attach` finds one."""
 
-    def __init__(self, layout: Layout, objects: Objects, shape: Topology) -> None:
+    def __init__(self, layout: Layout, record: Record, objects: Objects, shape: Topology) -> None:
         self.layout = layout
+        self.record = record
         self.objects = objects
         self.topology = shape
         self.supervisor = Supervisor(layout)
@@ -82,7 +84,8 @@ class Lab:
         require_root()
         if spec.kafka and not spec.control:
             raise LabError("--bare needs --no-kafka: a broker tells clients what was allocated")
-        claim(layout, _record(spec, ready=False))
+        record = _record(spec, ready=False)
+        claim(layout, record)
         supervisor = Supervisor(layout)
         try:
             copy_manifests(spec.cluster, layout.manifests)
@@ -92,10 +95,11 @@ class Lab:
                 # that is built from half of a cluster would only surprise.
                 listed = "".join(f"\n  {problem}" for problem in objects.problems)
                 raise LabError(f"the cluster's objects cannot all be read:{listed}")
-            lab = cls(layout, objects, _shape(objects))
+            lab = cls(layout, record, objects, _shape(objects))
             lab.supervisor = supervisor
             lab._build(spec)
-            layout.write(_record(spec, ready=True))
+            lab.record = _record(spec, ready=True)
+            layout.write(lab.record)
         except BaseException:
             with undisturbed():
                 take_down(layout, supervisor)
@@ -115,7 +119,7 @@ class Lab:
         if record is None or not record.ready:
             raise LabError(f"lab {name!r} is not up: `onehop lab up --name {name}` builds it")
         objects = read_objects(layout.manifests)
-        return cls(layout, objects, _shape(objects))
+        return cls(layout, record, objects, _shape(objects))
 
     def down(self) -> None:
         """End the processes, remove namespaces, mounts and files; twice is fine."""
@@ -245,7 +249,8 @@ class Lab:
     def mount_bpf(self, node: str) -> Path:
         """Mount the BPF file system of a node, in which its maps and links are pinned."""
         path = self.layout.bpf / node
-        namespace.mount_bpf(path)
+        if not path.is_mount():
+            namespace.mount_bpf(path)
         return path
 
     def _build(self, spec: LabSpec) -> None:
@@ -257,7 +262,9 @@ class Lab:
         for host, batch in wiring.batches(self.topology, self.layout.namespace):
             self._ip(host, batch)
         if spec.control:
-            self._start_control(spec)
+            self.start_controller()
+            for node in self.topology.nodes:
+                self.start_speaker(node.name)
         if spec.responders and not spec.kafka:
             self._start_responders(self.topology.pods)
         self.supervisor.await_ready(_READY_TIMEOUT)
@@ -312,18 +319,21 @@ class Lab:
             argv += ["--ready-fd", READY_FD]
             self.supervisor.start(f"responder-{pod.name}", pod.host, argv)
 
-    def _start_control(self, spec: LabSpec) -> None:
-        onehop = [sys.executable, "-P", "-m", "onehop.cli.main"]
-        folder = ["--manifests", str(self.layout.manifests)]
-        self.supervisor.start("controller", LAN, [*onehop, "controller", *folder])
-        for node in self.topology.nodes:
-            options = ["--node-name", node.name, "--datapath", spec.datapath]
-            if spec.datapath != "none":
-                bpf = self.mount_bpf(node.name)
-                options += ["--delivery", spec.delivery, "--bpf-dir", str(bpf)]
-                options += ["--uplink", UPLINK]
-            argv = [*onehop, "speaker", *folder, *options]
-            self.supervisor.start(f"speaker-{node.name}", node.name, argv)
+    def start_controller(self) -> None:
+        """Start the controller; the one before must have ended."""
+        self.supervisor.start("controller", LAN, [*_ONEHOP, "controller", *self._watched()])
+
+    def start_speaker(self, node: str) -> None:
+        """Start the speaker of a node; the one before must have ended."""
+        options = ["--node-name", node, "--datapath", self.record.datapath]
+        if self.record.datapath != "none":
+            options += ["--delivery", self.record.delivery]
+            options += ["--bpf-dir", str(self.mount_bpf(node)), "--uplink", UPLINK]
+        argv = [*_ONEHOP, "speaker", *self._watched(), *options]
+        self.supervisor.start(f"speaker-{node}", node, argv)
+
+    def _watched(self) -> tuple[str, str]:
+        return "--manifests", str(self.layout.manifests)
 
 
 def _choose_congestion_control(path: Path) -> None:
@@ -342,6 +352,7 @@ def _record(spec: LabSpec, *, ready: bool) -> Record:
         builder_started=start_time(os.getpid()) or 0,
         ready=ready,
         datapath=spec.datapath,
+        delivery=spec.delivery,
         kafka=spec.kafka,
     )
 

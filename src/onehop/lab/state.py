@@ -40,6 +40,7 @@ class Record:
     builder_started: int
     ready: bool
     datapath: str
+    delivery: str
     kafka: bool
 
 

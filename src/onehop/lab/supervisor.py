@@ -93,6 +93,9 @@ class Supervisor:
                 cwd="/",
                 env={**os.environ, LAB_VARIABLE: self._layout.name},
             )
+        ended = self._children.pop(name, None)
+        if ended is not None:
+            ended.wait()
         self._children[name] = child
         record = ProcessRecord(
             name=name,
