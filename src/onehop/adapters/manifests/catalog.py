@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from onehop.adapters.manifests.decode import Decoded, decoded
-from onehop.adapters.manifests.document import Chunk, DocumentError, chunks, documents, line_of
+from onehop.adapters.manifests.document import Chunk, DocumentError, chunks, document, line_of
 from onehop.adapters.manifests.fault import ObjectId, Value, field_name
 from onehop.adapters.manifests.folder import UnreadableError, text_of
 from onehop.model.reason import Problem, Reason
@@ -169,7 +169,7 @@ def _placed(problem: Problem, path: str, chunk: Chunk) -> Problem:
 
 def _parse(text: str) -> _Parsed:
     try:
-        plain = documents(text)
+        plain = document(text)
     except DocumentError as error:
         problem = Problem(
             source="",
@@ -180,24 +180,24 @@ def _parse(text: str) -> _Parsed:
             detail=error.why,
         )
         return _Parsed(problems=(problem,), nameless=True)
-    found = [(index, each) for index, value in enumerate(plain) for each in decoded(value)]
+    found = tuple(decoded(plain))
     return _Parsed(
-        objects=tuple((each.id, each.value) for _, each in found if _counts(each)),  # type: ignore[misc]
+        objects=tuple(
+            (each.id, each.value)
+            for each in found
+            if each.id is not None and (each.value is not None or each.faults)
+        ),
         problems=tuple(_problems(text, found)),
-        nameless=any(each.id is None for _, each in found),
+        nameless=any(each.id is None for each in found),
     )
 
 
-def _counts(each: Decoded) -> bool:
-    return each.id is not None and (each.value is not None or bool(each.faults))
-
-
-def _problems(text: str, found: Iterable[tuple[int, Decoded]]) -> Iterable[Problem]:
-    for index, each in found:
+def _problems(text: str, found: Iterable[Decoded]) -> Iterable[Problem]:
+    for each in found:
         for fault in each.faults:
             yield Problem(
                 source="",
-                line=line_of(text, index, (*each.path, *fault.path)),
+                line=line_of(text, (*each.path, *fault.path)),
                 object=str(each.id) if each.id else "",
                 field=field_name(fault.path),
                 reason=fault.reason,

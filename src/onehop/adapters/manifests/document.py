@@ -67,15 +67,16 @@ def chunks(text: str) -> Iterator[Chunk]:
         line += part.count("\n")
 
 
-def documents(text: str) -> list[Plain]:
-    """The values in one chunk: one, unless `...` divides it further.
+def document(text: str) -> Plain:
+    """The value of one chunk.
 
     Raises:
         DocumentError: when it is neither JSON nor YAML.
     """
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return [msgspec.json.decode(text)]
+            found: Plain = msgspec.json.decode(text)
+            return found
         except (msgspec.DecodeError, RecursionError):
             pass  # a YAML flow mapping begins in the same way
     try:
@@ -83,7 +84,7 @@ def documents(text: str) -> list[Plain]:
     except yaml.YAMLError as error:
         raise DocumentError(_error_line(error, text), _error_text(error)) from None
     try:
-        return list(_stream(loader.get_event))
+        return _root(loader.get_event)
     except yaml.YAMLError as error:
         raise DocumentError(_error_line(error, text), _error_text(error)) from None
     finally:
@@ -111,11 +112,14 @@ _Event: TypeAlias = Any
 _Next: TypeAlias = Callable[[], _Event]
 
 
-def _stream(following: _Next) -> Iterator[Plain]:
+def _root(following: _Next) -> Plain:
     following()
-    while not isinstance(following(), yaml.StreamEndEvent):
-        yield _Builder(following).node(following(), 0)
-        following()
+    if isinstance(following(), yaml.StreamEndEvent):
+        return None
+    value = _Builder(following).node(following(), 0)
+    following()
+    following()
+    return value
 
 
 class _Builder:
@@ -199,7 +203,7 @@ def _scalar(event: _Event) -> Plain:
         value = _memo.get(text, _memo)
         return _resolved(text) if value is _memo else value
     tag = event.tag
-    if tag is None or tag in ("!", _STANDARD_TAG + "str"):
+    if tag is None or tag == _STANDARD_TAG + "str":
         return text
     if tag.startswith(_STANDARD_TAG):
         return _resolved(text)
@@ -228,18 +232,17 @@ def _number(text: str) -> Plain:
     return float(text) if _FLOAT.match(text) else text
 
 
-def line_of(text: str, index: int, path: Path) -> int:
-    """The 1-based line within a chunk of the field at `path` in its document `index`.
+def line_of(text: str, path: Path) -> int:
+    """The 1-based line within a chunk of the field at `path`.
 
     A field that is absent gives the line of the nearest mapping or list around it.
     """
     try:
-        nodes = list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError:
         return 1
-    if index >= len(nodes) or nodes[index] is None:
+    if node is None:
         return 1
-    node = nodes[index]
     line = int(node.start_mark.line)
     for step in path:
         found = _child(node, step)

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import msgspec
 
-from onehop.adapters.manifests.document import DocumentError, Plain, documents
+from onehop.adapters.manifests.document import DocumentError, Plain, document
 from onehop.adapters.manifests.fault import is_label
 from onehop.adapters.manifests.reading import Reading
 from onehop.adapters.manifests.shape import LoadBalancerStatus, Shape
@@ -108,9 +108,7 @@ def addresses_in(part: str, text: str) -> tuple[IPAddress, ...]:
         ValueError: with a sentence, when the file is not what we write.
     """
     try:
-        found = documents(text)
-        plain: Plain = found[0] if found else None
-        texts = _texts(part, plain)
+        texts = _texts(part, document(text))
     except DocumentError as error:
         raise ValueError(f"line {error.line}: {error.why}") from None
     except msgspec.ValidationError as error:

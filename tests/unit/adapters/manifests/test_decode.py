@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -33,13 +32,6 @@ from onehop.model.service import (
     ServicePort,
     TrafficPolicy,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Manifests]:
-    manifests = Manifests(tmp_path)
-    yield manifests
-    manifests.close()
 
 
 def read(store: Manifests, folder: Path, text: str) -> Objects:
@@ -122,7 +114,8 @@ BROKEN = [
     ("[" * 200, "x.yaml:1: more than 100 levels of nesting [ManifestUnreadable]"),
     (
         "a: \x01",
-        "x.yaml:1: unacceptable character #x0001: control characters are not allowed [ManifestUnreadable]",
+        "x.yaml:1: unacceptable character #x0001: "
+        "control characters are not allowed [ManifestUnreadable]",
     ),
     ("just words", "x.yaml:1: expected a mapping, got a string [FieldInvalid]"),
     ("- 1", "x.yaml:1: expected a mapping, got a list [FieldInvalid]"),
@@ -386,26 +379,26 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "expected"), BROKEN)
-def test_broken_document(store: Manifests, tmp_path: Path, text: str, expected: str) -> None:
+def test_broken_document(store: Manifests, folder: Path, text: str, expected: str) -> None:
     """A broken document gives one problem with file, line, object, field and sentence."""
-    problems = read(store, tmp_path, text).problems
-    assert [str(each).replace(f"{tmp_path}/", "") for each in problems] == [expected]
+    problems = read(store, folder, text).problems
+    assert [str(each).replace(f"{folder}/", "") for each in problems] == [expected]
 
 
 @pytest.mark.parametrize(("text", "_expected"), BROKEN)
 def test_broken_document_disturbs_no_neighbour(
-    store: Manifests, tmp_path: Path, text: str, _expected: str
+    store: Manifests, folder: Path, text: str, _expected: str
 ) -> None:
     """The other documents of the file are read, and its problem goes when it is mended."""
     other = NODE.replace("node0", "node9")
-    assert Key("", "node9") in read(store, tmp_path, f"{text}\n---\n{other}").nodes
-    assert read(store, tmp_path, other).problems == ()
+    assert Key("", "node9") in read(store, folder, f"{text}\n---\n{other}").nodes
+    assert read(store, folder, other).problems == ()
 
 
-def test_all_faults_of_an_object_are_told(store: Manifests, tmp_path: Path) -> None:
+def test_all_faults_of_an_object_are_told(store: Manifests, folder: Path) -> None:
     """A user mends a file once, not once for each fault."""
     text = SERVICE.replace("port: 80", "port: 0").replace("10.96.0.1", "here")
-    problems = read(store, tmp_path, text + "  ipFamilies: [IPv9]\n").problems
+    problems = read(store, folder, text + "  ipFamilies: [IPv9]\n").problems
     assert [each.field for each in problems] == [
         "spec.clusterIP",
         "spec.ports[0].port",
@@ -413,7 +406,7 @@ def test_all_faults_of_an_object_are_told(store: Manifests, tmp_path: Path) -> N
     ]
 
 
-def test_service(store: Manifests, tmp_path: Path) -> None:
+def test_service(store: Manifests, folder: Path) -> None:
     """Every field of a Service that is read."""
     text = """\
 apiVersion: v1
@@ -446,7 +439,7 @@ status:
     - {ip: 192.0.2.7, ipMode: VIP}
     - {hostname: web.example}
 """
-    assert read(store, tmp_path, text).services == {
+    assert read(store, folder, text).services == {
         Key("shop", "web"): Service(
             key=Key("shop", "web"),
             type="LoadBalancer",
@@ -489,7 +482,7 @@ status:
 )
 def test_service_defaults(
     store: Manifests,
-    tmp_path: Path,
+    folder: Path,
     spec: str,
     cluster_ips: int,
     families: tuple[Family, ...],
@@ -497,13 +490,13 @@ def test_service_defaults(
 ) -> None:
     """What a hand-written Service leaves out is what the API server would have put there."""
     text = f"apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{{spec}}}\n"
-    service = read(store, tmp_path, text).services[Key("default", "web")]
+    service = read(store, folder, text).services[Key("default", "web")]
     assert len(service.cluster_ips) == cluster_ips
     assert (service.ip_families, service.family_policy) == (families, policy)
     assert service.type == "ClusterIP"
 
 
-def test_slice(store: Manifests, tmp_path: Path) -> None:
+def test_slice(store: Manifests, folder: Path) -> None:
     """Missing conditions count as Kubernetes says: ready, serving as ready, not terminating."""
     text = SLICE + (
         "- {addresses: [10.0.0.2], nodeName: node1, conditions: {ready: false}}\n"
@@ -512,7 +505,7 @@ def test_slice(store: Manifests, tmp_path: Path) -> None:
         "- {addresses: [10.0.0.4], conditions: {ready: null, serving: null}, nodeName: null}\n"
     )
     text = text.replace("port: 8080}", "port: 8080}, {name: any, port: null}")
-    assert read(store, tmp_path, text).slices[Key("shop", "web-x")] == EndpointSlice(
+    assert read(store, folder, text).slices[Key("shop", "web-x")] == EndpointSlice(
         key=Key("shop", "web-x"),
         service=Key("shop", "web"),
         ports=(EndpointPort(name="http", protocol=Protocol.TCP, port=8080),),
@@ -546,19 +539,19 @@ def test_slice(store: Manifests, tmp_path: Path) -> None:
         "",
     ],
 )
-def test_what_is_of_no_concern_is_no_problem(store: Manifests, tmp_path: Path, text: str) -> None:
+def test_what_is_of_no_concern_is_no_problem(store: Manifests, folder: Path, text: str) -> None:
     """Other kinds, and slices that belong to no Service, are passed over in silence."""
-    assert read(store, tmp_path, text) == Objects(complete=True)
+    assert read(store, folder, text) == Objects(complete=True)
 
 
-def test_null_lists(store: Manifests, tmp_path: Path) -> None:
+def test_null_lists(store: Manifests, folder: Path) -> None:
     """The API server writes null for the lists of an empty slice."""
     head = SLICE.split("ports:", maxsplit=1)[0]
-    found = read(store, tmp_path, head + "endpoints: null\nports: null\n").slices
+    found = read(store, folder, head + "endpoints: null\nports: null\n").slices
     assert found[Key("shop", "web-x")].endpoints == ()
 
 
-def test_node_and_namespace(store: Manifests, tmp_path: Path) -> None:
+def test_node_and_namespace(store: Manifests, folder: Path) -> None:
     """InternalIPs and the two conditions of a Node; the labels of a Namespace."""
     text = """\
 apiVersion: v1
@@ -578,7 +571,7 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: shop, labels: {team: blue}}
 """
-    objects = read(store, tmp_path, text)
+    objects = read(store, folder, text)
     assert objects.nodes[Key("", "node0")] == Node(
         name="node0",
         labels={"rack": "a"},
@@ -591,11 +584,11 @@ metadata: {name: shop, labels: {team: blue}}
     assert objects.namespaces == {Key("", "shop"): Namespace(name="shop", labels={"team": "blue"})}
 
 
-def test_pod(store: Manifests, tmp_path: Path) -> None:
+def test_pod(store: Manifests, folder: Path) -> None:
     """Node, addresses and container ports; podIP alone will do."""
     text = POD.replace("podIPs:\n  - {ip: 10.0.0.1}", "podIP: 10.0.0.1")
     text = text.replace("spec:\n", "spec:\n  nodeName: node0\n")
-    assert read(store, tmp_path, text).pods[Key("shop", "web-0")] == Pod(
+    assert read(store, folder, text).pods[Key("shop", "web-0")] == Pod(
         name="web-0",
         namespace="shop",
         node="node0",
@@ -604,7 +597,7 @@ def test_pod(store: Manifests, tmp_path: Path) -> None:
     )
 
 
-def test_pool_and_advertisement(store: Manifests, tmp_path: Path) -> None:
+def test_pool_and_advertisement(store: Manifests, folder: Path) -> None:
     """Every field of the two metallb.io kinds."""
     text = """\
 apiVersion: metallb.io/v1beta1
@@ -635,7 +628,7 @@ apiVersion: metallb.io/v1beta1
 kind: L2Advertisement
 metadata: {name: all, namespace: metallb-system}
 """
-    objects = read(store, tmp_path, text)
+    objects = read(store, folder, text)
     key = Key("metallb-system", "pool")
     assert objects.pools[key] == Pool(
         key=key,
@@ -671,7 +664,7 @@ metadata: {name: all, namespace: metallb-system}
     )
 
 
-def test_lists(store: Manifests, tmp_path: Path) -> None:
+def test_lists(store: Manifests, folder: Path) -> None:
     """`kind: List` as kubectl writes it, and the typed list whose items do not say their kind."""
     text = """\
 apiVersion: v1
@@ -688,6 +681,6 @@ kind: NamespaceList
 items:
 - metadata: {name: two}
 """
-    objects = read(store, tmp_path, text)
+    objects = read(store, folder, text)
     assert sorted(key.name for key in objects.namespaces) == ["one", "two"]
     assert objects.problems == ()
