@@ -78,7 +78,7 @@ static __always_inline int parse_v4(void *data, void *end, struct packet *packet
 	if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
 		return FRAGMENT;
 	if (ip->ihl != 5)
-		return IP_OPTIONS;
+		return IPV4_OPTIONS;
 	packet->tuple.source = v4_mapped(ip->saddr);
 	packet->tuple.destination = v4_mapped(ip->daddr);
 	packet->tuple.protocol = ip->protocol;

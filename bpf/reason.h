@@ -21,7 +21,7 @@ enum reason {
 
 	/* passed to the host untouched, and counted */
 	FRAGMENT,         /* an IP fragment */
-	IP_OPTIONS,       /* an IPv4 header with options */
+	IPV4_OPTIONS,       /* an IPv4 header with options */
 	EXTENSION_HEADER, /* an IPv6 header with extension headers */
 	MALFORMED,        /* lengths or versions that contradict each other */
 

@@ -41,7 +41,7 @@ def mapped(address: str) -> bytes:
 
 def ticks() -> int:
     """The clock of the flow table."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC_COARSE) >> 30
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,11 @@ class Flow:
     def unpack(cls, data: bytes) -> Flow:
         backend, number, seen, tcp = struct.unpack_from("<IIIB", data, 40)
         return cls(rewrite=Tuple.unpack(data), backend=backend, service=number, seen=seen, tcp=tcp)
+
+
+def earlier(flow: Flow, ticks_ago: int) -> int:
+    """A time before the flow was last seen, also on a machine that is not up for so long."""
+    return (flow.seen - ticks_ago) & 0xFFFFFFFF
 
 
 class Kernel:
@@ -286,7 +291,8 @@ class Kernel:
         self.maps["flows"].update(key.pack(), flow.pack())
 
     def forget(self, key: Tuple) -> None:
-        assert self.maps["flows"].delete(key.pack())
+        assert self.flow(key) is not None
+        self.maps["flows"].delete_batch([key.pack()])
 
 
 def number_of(protocol: int) -> service.Protocol:

@@ -105,7 +105,7 @@ class Reason(Enum):
     TTL_EXPIRED = ("TtlExpired", "the packet may not be forwarded any further", "info")
     # and passed to the host untouched
     FRAGMENT = ("Fragment", "IP fragments are not balanced", "info")
-    IP_OPTIONS = ("IpOptions", "packets with IPv4 options are not balanced", "info")
+    IPV4_OPTIONS = ("Ipv4Options", "packets with IPv4 options are not balanced", "info")
     EXTENSION_HEADER = (
         "ExtensionHeader",
         "packets with IPv6 extension headers are not balanced",
@@ -130,7 +130,7 @@ DATAPATH = (
     Reason.NO_ROUTE,
     Reason.TTL_EXPIRED,
     Reason.FRAGMENT,
-    Reason.IP_OPTIONS,
+    Reason.IPV4_OPTIONS,
     Reason.EXTENSION_HEADER,
     Reason.MALFORMED,
 )
