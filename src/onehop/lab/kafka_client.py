@@ -154,10 +154,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _answer(given: argparse.Namespace) -> Metadata | Roundtrip | Load | Members:
-    session = Session(
-        bootstrap=given.bootstrap, client_id=given.client_id, limit=Limit(given.deadline)
-    )
+def _answer(given: argparse.Namespace, session: Session) -> Metadata | Roundtrip | Load | Members:
     match given.command:
         case "metadata":
             return metadata(session)
@@ -179,13 +176,19 @@ def _answer(given: argparse.Namespace) -> Metadata | Roundtrip | Load | Members:
 def main(argv: Sequence[str]) -> int:
     """Run one command; the exit code says whether it succeeded."""
     given = _arguments(argv)
+    limit = Limit(given.deadline)
+    session = Session(bootstrap=given.bootstrap, client_id=given.client_id, limit=limit)
     try:
-        answer = _answer(given)
-    except (KafkaException, LateError) as failure:
-        print(f"{given.command} at {given.bootstrap}: {failure}", file=sys.stderr)
-        return 1
-    print(msgspec.json.encode(answer).decode())
-    return 0
+        answer = _answer(given, session)
+    except LateError as failure:
+        said = str(failure)
+    except KafkaException as failure:
+        said = failure.args[0].str()
+    else:
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    print("; ".join([said, *session.complaints[-1:]]), file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def load(
     leaders = known if broker is None else [broker]
     payload = os.urandom(record_bytes)
     with topic(session, leaders) as name:
-        produced, produce_seconds = _flood(session, name, payload, records, seconds)
+        produced, produce_seconds = _flood(session, name, len(leaders), payload, records, seconds)
         consumed, consume_seconds = _drain(session, name, len(leaders), produced, seconds)
         latencies = sorted(_one_by_one(session, name, len(leaders), payload, samples, seconds))
     return Load(
@@ -59,10 +59,17 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _flood(
-    session: Session, name: str, payload: bytes, records: int, seconds: float
+    session: Session, name: str, partitions: int, payload: bytes, records: int, seconds: float
 ) -> tuple[int, float]:
-    producer = Producer(session.config(acks="all", linger_ms=5, batch_size=131072))
-    partitions = len(producer.list_topics(name, timeout=5).topics[name].partitions)
+    # A short queue, so that little is left to send when the time is over.
+    producer = Producer(
+        session.config(
+            acks="all",
+            linger_ms=5,
+            batch_size=131072,
+            queue_buffering_max_messages=20000,
+        )
+    )
     began, count = time.monotonic(), 0
     while count < records and time.monotonic() - began < seconds:
         try:

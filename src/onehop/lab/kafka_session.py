@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from onehop.lab.kafka_answers import Connection, Metadata, NamedBroker
+
+FIRST_OFFSET = 0
 
 
 class LateError(Exception):
@@ -51,11 +53,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where to ask, under which name, and until when."""
+    """Where to ask, under which name, and until when.
+
+    `complaints` are what the library said of its connections while it kept trying.
+    """
 
     bootstrap: str
     client_id: str
     limit: Limit
+    complaints: list[str] = field(default_factory=list)
 
     def config(self, **more: object) -> dict[str, object]:
         """The library's settings; `more` has underscores where they have dots."""
@@ -67,6 +73,8 @@ class Session:
             "bootstrap.servers": self.bootstrap,
             "client.id": self.client_id,
             "socket.timeout.ms": 5000,
+            "log_level": 0,
+            "error_cb": lambda error: self.complaints.append(error.str()),
             **given,
         }
 
@@ -118,7 +126,11 @@ def connections(text: str) -> tuple[Connection, ...]:
 
 def metadata(session: Session) -> Metadata:
     """What the bootstrap server says its brokers are."""
-    said = session.admin().list_topics(timeout=session.limit.left("the metadata"))
+    admin = session.admin()
+    try:
+        said = admin.list_topics(timeout=session.limit.left("the metadata"))
+    finally:
+        admin.poll(0)
     brokers = sorted(said.brokers.values(), key=lambda broker: int(broker.id))
     return Metadata(
         cluster_id=said.cluster_id,
@@ -158,7 +170,8 @@ def reader(session: Session, name: str, partitions: int, counters: Counters) -> 
         stats_cb=counters.take,
     )
     consumer = Consumer(settings)
-    consumer.assign([TopicPartition(name, i, OFFSET_BEGINNING) for i in range(partitions)])
+    # The number, since the word for it ("beginning") costs librdkafka half a second to look up.
+    consumer.assign([TopicPartition(name, i, FIRST_OFFSET) for i in range(partitions)])
     return consumer
 
 
