@@ -165,14 +165,16 @@ def run(rounds: int) -> list[Measure]:
         [statistics.median(column) for column in zip(*figures, strict=True)]
         for figures in seen.values()
     )
-    names = (("answers", "1/s"), ("p50", "µs"), ("p99", "µs"))
+    names = (("ARP answers", "1/s"), ("ARP answer, p50", "µs"), ("ARP answer, p99", "µs"))
     return [
         Measure(
             what=what,
             value=round(value, 1),
             unit=unit,
-            versus="the kernel itself",
-            note=f"the kernel: {other:,.5g} {unit}; {rounds} rounds, {HELD} addresses held",
+            note=(
+                f"the kernel for its own address: {other:,.5g} {unit}; "
+                f"medians of {rounds} rounds in turn, {HELD} addresses held"
+            ),
         )
         for (what, unit), value, other in zip(names, ours, kernel, strict=True)
     ]

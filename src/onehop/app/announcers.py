@@ -78,7 +78,7 @@ class _Port:
 
     def _frames_arrived(self) -> None:
         now = self._driver.now()
-        for frame in self._socket.receive():
+        for frame in self._socket.frames():
             effects = self.machine.receive_frame(frame, now)
             if effects:
                 self._driver.perform(effects)

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Iterator
 from enum import Enum
 
 from onehop.model.node import Link
@@ -139,20 +140,21 @@ class FrameSocket:
         """The descriptor to wait on for frames."""
         return self._socket.fileno()
 
-    def receive(self) -> list[bytes]:
-        """The frames that wait, `BURST` at most, so that nobody else of the loop starves."""
-        frames: list[bytes] = []
+    def frames(self) -> Iterator[bytes]:
+        """The frames that wait, `BURST` at most, so that nobody else of the loop starves.
+
+        Each is given before the next is read: an answer does not wait for the end of the queue.
+        """
         receive = self._socket.recv
         try:
             for _ in range(BURST):
-                frames.append(receive(_LONGEST_FRAME))  # noqa: PERF401  (it ends by an exception)
+                yield receive(_LONGEST_FRAME)
         except BlockingIOError:
-            pass
+            return
         except OSError as error:
             # The link went down (said once) or away; the link's own events tell what is next.
             if error.errno not in (errno.ENETDOWN, errno.ENODEV, errno.ENXIO):
                 raise
-        return frames
 
     def send(self, frame: bytes) -> None:
         """Put a frame on the link, or drop it when the link cannot take it now.

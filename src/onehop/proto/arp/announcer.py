@@ -67,7 +67,8 @@ class ArpAnnouncer(Announcer):
         claimed = holdings.get(frame[28:32])
         if claimed is not None:
             self._claimed(claimed, sender, now)
-            return ()
+            if frame[28:32] == frame[38:42]:
+                return ()  # its announcement asks nothing; a defence comes by the clock
         wanted = holdings.get(frame[38:42])
         if wanted is None or head != _REQUEST or frame[:6] not in self._accepted:
             return ()

@@ -40,7 +40,7 @@ ANSWER = ArpPacket(
     target=PEER,
     target_address=CLIENT,
 )
-CLAIM = replace(REQUEST, sender_address=VIP)
+CLAIM = replace(REQUEST, sender_address=VIP, target_address=CLIENT)
 
 
 def holding(*addresses: IPv4Address, settled: bool = True) -> ArpAnnouncer:
@@ -169,7 +169,7 @@ class TestConflicts:
         [
             CLAIM,
             replace(CLAIM, operation=Operation.REPLY),
-            replace(CLAIM, destination=OTHER, target_address=CLIENT),
+            replace(CLAIM, destination=OTHER),
             replace(CLAIM, target_address=VIP),
         ],
         ids=["request", "reply", "to somebody else", "announcement"],
@@ -222,6 +222,13 @@ class TestConflicts:
             announcer.receive_frame(encode(CLAIM), 101.0 + number / 1000)
         assert announcer.deadline is None
 
+    def test_who_claims_one_address_and_asks_for_another_is_answered(self) -> None:
+        announcer = holding(VIP, VIP2)
+        effects = announcer.receive_frame(encode(replace(CLAIM, target_address=VIP2)), 100.0)
+        answer = replace(ANSWER, sender_address=VIP2, target_address=VIP)
+        assert effects == (Send(frame=encode(answer)),)
+        assert announcer.counters()[VIP].conflicts == 1
+
     def test_a_claim_from_a_group_is_nonsense(self) -> None:
         announcer = holding(VIP)
         announcer.receive_frame(encode(replace(CLAIM, sender=BROADCAST)), 100.0)
@@ -251,7 +258,7 @@ def test_the_short_way_of_reading_agrees_with_the_codec(packet: ArpPacket) -> No
     claim = sane and packet.sender_address == VIP
     asked = (
         sane
-        and not claim
+        and not (claim and packet.target_address == VIP)
         and packet.operation is Operation.REQUEST
         and packet.destination in (OURS, BROADCAST)
         and packet.target_address == VIP
