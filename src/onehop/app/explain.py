@@ -47,7 +47,7 @@ def explanation(
     """Why a Service stands as it does, or None when there is no such Service."""
     if key not in objects.services:
         return None
-    wanted = [n.name for n in objects.nodes.values() if node is None or n.name == node]
+    wanted = sorted(n.name for n in objects.nodes.values() if node is None or n.name == node)
     if node is not None and not wanted:
         wanted = [node]
     verdicts = {name: _verdict(objects, key, name, lb_class) for name in wanted}
