@@ -14,6 +14,7 @@ from onehop.core.allocate import allocation_chain, cluster_desired
 from onehop.core.decide import DecisionRules, ServiceVerdict, election, service_verdict
 from onehop.core.snapshot import Snapshot
 from onehop.model.objects import Objects
+from onehop.model.reason import Reason
 from onehop.model.service import Key
 
 
@@ -99,7 +100,7 @@ def _reports(file: Path) -> tuple[str, ...]:
         return ()
     failures = tuple(map(str, body.get("failures", ())))
     conflicts = tuple(
-        f"AddressConflict: {address} claimed {count} times by another host"
+        f"{Reason.ADDRESS_CONFLICT.code}: {address} claimed {count} times by another host"
         for address, count in body.get("conflicts", {}).items()
     )
     return (*failures, *conflicts)

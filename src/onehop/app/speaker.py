@@ -20,6 +20,7 @@ from onehop.app.ports import Announcing, Forwarding, LinkSource, Store
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
 from onehop.model.desired import DatapathDesired, NodeDesired, Report
+from onehop.model.reason import Reason, Refusal
 from onehop.proto.machine import AddressConflict
 
 
@@ -68,7 +69,10 @@ class Speaker:
         """Another host claims an address of ours: said, counted, never fought over."""
         address = str(fact.address)
         self._conflicts[address] = self._conflicts.get(address, 0) + 1
-        self._log("address-conflict", address=address, claimant=fact.claimant)
+        refusal = Refusal(
+            reason=Reason.ADDRESS_CONFLICT, detail=f"{address} is claimed by {fact.claimant}"
+        )
+        self._log("address-conflict", address=address, reason=refusal)
         self._write_report()
 
     async def run(self) -> None:

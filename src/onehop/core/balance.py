@@ -95,7 +95,7 @@ def flow_hash(
 
 
 def _mapped(address: IPAddress) -> bytes:
-    """The 16 bytes of an address; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2)."""
+    """The 16 bytes of an address; IPv4 as IPv4-mapped IPv6 (RFC 4291 2.5.5.2)."""
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
 
 
