@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from tests.bpf.kernel import FAST, STACK, Backend, Kernel
-from tests.bpf.packets import TCP, UDP
-from tests.bpf.wire import ADDRESSES, PODS, VIPS, Received, Wire, aside, receive
+from tests.bpf.kernel import FAST, STACK, Backend, Kernel, Tuple
+from tests.bpf.packets import SYN, TCP, UDP, Packet
+from tests.bpf.wire import ADDRESSES, MACS, PODS, VIPS, Received, Wire, aside, receive
 
 pytestmark = pytest.mark.root
 
@@ -74,10 +76,10 @@ def backend(wire: Wire, pod: str, family: str) -> Backend:
     return Backend(address=PODS[pod][family], port=TARGET, local=local, link=link)
 
 
-def exchange(wire: Wire, pod: str, family: str, to: str, port: int) -> tuple[Received, bytes]:
-    """Send the blob up and get it back: what the pod saw, and what came back."""
+def exchange(wire: Wire, where: str, own: str, to: str, port: int) -> tuple[Received, bytes]:
+    """Send the blob up and get it back: what the server saw, and what came back."""
     seen: list[Received] = []
-    server = wire.listener(pod, PODS[pod][family], TARGET, socket.SOCK_STREAM)
+    server = wire.listener(where, own, TARGET, socket.SOCK_STREAM)
 
     def serve() -> None:
         connection, peer = server.accept()
@@ -104,7 +106,7 @@ class TestTcp:
     ) -> None:
         node0.serve(VIPS[family], PORT, [backend(wire, "pod0", family)])
         before = wire.routed("node0")
-        seen, back = exchange(wire, "pod0", family, VIPS[family], PORT)
+        seen, back = exchange(wire, "pod0", PODS["pod0"][family], VIPS[family], PORT)
         client = ADDRESSES["client"][family == "v6"].split("/")[0]
         assert seen == Received(client, MEGABYTES)
         assert back == BLOB
@@ -117,7 +119,7 @@ class TestTcp:
     ) -> None:
         node0.serve(VIPS[family], PORT, [backend(wire, "pod1", family)])
         before = wire.routed("node0")
-        seen, back = exchange(wire, "pod1", family, VIPS[family], PORT)
+        seen, back = exchange(wire, "pod1", PODS["pod1"][family], VIPS[family], PORT)
         node = ADDRESSES["node0"][family == "v6"].split("/")[0]
         assert seen == Received(node, MEGABYTES)
         assert back == BLOB
@@ -148,6 +150,47 @@ def test_node_port(wire: Wire, node0: Kernel, family: str, pod: str) -> None:
     node0.own(address)
     anywhere = "0.0.0.0" if family == "v4" else "::"
     node0.serve(anywhere, 30096, [backend(wire, pod, family)], protocol=TCP)
-    seen, back = exchange(wire, pod, family, address, 30096)
+    seen, back = exchange(wire, pod, PODS[pod][family], address, 30096)
     assert seen.octets == MEGABYTES
     assert back == BLOB
+
+
+@pytest.mark.parametrize("family", VIPS)
+def test_a_backend_on_the_hosts_own_network(wire: Wire, node0: Kernel, family: str) -> None:
+    own = ADDRESSES["node0"][family == "v6"].split("/")[0]
+    node0.serve(VIPS[family], PORT, [Backend(address=own, port=TARGET, link=0)])
+    seen, back = exchange(wire, "node0", own, VIPS[family], PORT)
+    client = ADDRESSES["client"][family == "v6"].split("/")[0]
+    assert seen == Received(client, MEGABYTES)
+    assert back == BLOB
+
+
+def test_a_tagged_frame_belongs_to_its_vlan(wire: Wire, node0: Kernel) -> None:
+    """The kernel takes the tag off before the program runs, so only its mark tells."""
+    node0.serve(VIPS["v4"], PORT, [backend(wire, "pod0", "v4")])
+    packet = Packet(
+        source="192.0.2.7",
+        sport=40000,
+        destination=VIPS["v4"],
+        dport=PORT,
+        flags=SYN,
+        to_mac=bytes.fromhex(MACS["node0"].replace(":", "")),
+    )
+    other = replace(packet, sport=40001)
+    frame = other.frame()
+    tagged = frame[:12] + bytes.fromhex("8100000a") + frame[12:]
+    with wire.inside("client"):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with raw:
+        raw.bind(("uplink", 0))
+        raw.send(tagged)
+        raw.send(packet.frame())  # veth delivers in order: once this one is seen, so was the other
+    wait_for(lambda: Tuple.of(packet) in node0.flows())
+    assert Tuple.of(other) not in node0.flows()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end, "it did not happen within 5 s"
+        time.sleep(0.005)
