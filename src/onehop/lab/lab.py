@@ -20,7 +20,7 @@ from typing import IO
 
 from onehop.lab import namespace, settle, wiring
 from onehop.lab.brokers import brokers
-from onehop.lab.kafka import KafkaCluster, KafkaError
+from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_artifacts import ArtifactError, cache_directory, installed
 from onehop.lab.lifecycle import claim, require_root, take_down, undisturbed
 from onehop.lab.state import (
@@ -40,7 +40,7 @@ ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
 _ONEHOP = (sys.executable, "-P", "-m", "onehop.cli.main")
 _RESPONDER = Path(__file__).parent / "responder.py"
 _READY_TIMEOUT = 20.0
-_ANNOUNCE_TIMEOUT = 5.0
+_ANNOUNCE_TIMEOUT = 10.0
 _KAFKA_TIMEOUT = 90.0
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
@@ -244,7 +244,17 @@ class Lab:
             artifacts = installed(cache_directory(os.environ))
         except ArtifactError as error:
             raise LabError(str(error)) from error
-        return KafkaCluster(found, self.layout.kafka, self.popen, artifacts)
+        return KafkaCluster(found, self.layout.kafka, self._popen_broker, artifacts)
+
+    def _popen_broker(
+        self, host: str, argv: Sequence[str], *, stdout: IO[bytes], stderr: int
+    ) -> subprocess.Popen[bytes]:
+        child = self.popen(host, argv, stdout=stdout, stderr=stderr)
+        # A broker that is asked to leave while the whole quorum does waits for votes that never
+        # come, so brokers are ended without being asked.
+        name = f"broker-{host}"
+        self.supervisor.adopt(name, host, child, log=Path(str(stdout.name)), sudden=True)
+        return child
 
     def mount_bpf(self, node: str) -> Path:
         """Mount the BPF file system of a node, in which its maps and links are pinned."""
@@ -254,13 +264,7 @@ class Lab:
         return path
 
     def _build(self, spec: LabSpec) -> None:
-        for host in self.topology.hosts:
-            path = self.layout.namespace(host)
-            namespace.create(path, self.layout.netns_name(host))
-            namespace.write_sysctls(path, wiring.sysctls(self.topology, host))
-            _choose_congestion_control(path)
-        for host, batch in wiring.batches(self.topology, self.layout.namespace):
-            self._ip(host, batch)
+        self._wire()
         if spec.control:
             self.start_controller()
             for node in self.topology.nodes:
@@ -269,39 +273,49 @@ class Lab:
             self._start_responders(self.topology.pods)
         self.supervisor.await_ready(_READY_TIMEOUT)
         if spec.control:
-            self._settle()
+            self._await_statuses()
         if spec.kafka:
             self._start_kafka()
+        if spec.control:
+            self._await_answers()
         self.supervisor.check()
 
-    def _settle(self) -> None:
-        """Wait until the control plane serves; what does not settle is left in `unsettled`."""
+    def _wire(self) -> None:
+        for host in self.topology.hosts:
+            path = self.layout.namespace(host)
+            namespace.create(path, self.layout.netns_name(host))
+            namespace.write_sysctls(path, wiring.sysctls(self.topology, host))
+            _choose_congestion_control(path)
+        for host, batch in wiring.batches(self.topology, self.layout.namespace):
+            self._ip(host, batch)
+
+    def _await_statuses(self) -> None:
+        """Wait until the controller has spoken; whom it left out goes to `unsettled`."""
 
         def silent() -> tuple[object, ...]:
             self.supervisor.check()
             return settle.without_status(self.layout, self.objects)
 
+        left = settle.wait(_READY_TIMEOUT, silent)
+        self.unsettled += tuple(f"Service {key} has no status yet" for key in left)
+
+    def _await_answers(self) -> None:
+        """Wait until the client's questions are answered; those that are not, to `unsettled`."""
+        wanted = settle.expected(self.refresh(), self.topology)
+
         def unknown() -> tuple[object, ...]:
             self.supervisor.check()
             return settle.unanswered(self.layout, self.topology, wanted)
 
-        mute = settle.wait(_READY_TIMEOUT, silent)
-        wanted = settle.expected(self.refresh(), self.topology)
-        deaf = settle.wait(_ANNOUNCE_TIMEOUT, unknown)
-        self.unsettled = (
-            *(f"Service {key} has no status yet" for key in mute),
-            *(f"no node answers for {address} yet" for address in deaf),
-        )
+        left = settle.wait(_ANNOUNCE_TIMEOUT, unknown)
+        self.unsettled += tuple(f"no node answers for {address} yet" for address in left)
 
     def _start_kafka(self) -> None:
         cluster = self.kafka()
         hosts = {broker.host for broker in cluster.brokers}
         self._start_responders(pod for pod in self.topology.pods if pod.host not in hosts)
-        try:
-            cluster.start()
-            cluster.wait_ready(time.monotonic() + _KAFKA_TIMEOUT)
-        except KafkaError as error:
-            raise LabError(str(error)) from error
+        cluster.start()
+        cluster.wait_ready(time.monotonic() + _KAFKA_TIMEOUT)
         self.supervisor.await_ready(_READY_TIMEOUT)
 
     def _ip(self, host: str, batch: str) -> None:

@@ -33,13 +33,15 @@ _TAIL_LINES = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """What a file in pids/ holds."""
+    """What a file in pids/ holds; a `sudden` process is not asked to end before it is killed."""
 
     name: str
     host: str
     pid: int
     started: int
     argv: tuple[str, ...]
+    log: str
+    sudden: bool = False
 
     def is_alive(self) -> bool:
         """Whether this very process still runs."""
@@ -79,10 +81,8 @@ class Supervisor:
             os.close(reader)
 
     def _spawn(self, name: str, host: str, argv: Sequence[str], writer: int) -> None:
-        with (
-            (self._layout.logs / f"{name}.log").open("ab") as log,
-            namespace.entered(self._layout.namespace(host)),
-        ):
+        path = self._layout.logs / f"{name}.log"
+        with path.open("ab") as log, namespace.entered(self._layout.namespace(host)):
             child = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -93,6 +93,18 @@ class Supervisor:
                 cwd="/",
                 env={**os.environ, LAB_VARIABLE: self._layout.name},
             )
+        self.adopt(name, host, child, log=path)
+
+    def adopt(
+        self,
+        name: str,
+        host: str,
+        child: subprocess.Popen[bytes],
+        *,
+        log: Path,
+        sudden: bool = False,
+    ) -> None:
+        """Take charge of a process that runs in the namespace of `host` already."""
         ended = self._children.pop(name, None)
         if ended is not None:
             ended.wait()
@@ -102,7 +114,9 @@ class Supervisor:
             host=host,
             pid=child.pid,
             started=start_time(child.pid) or 0,
-            argv=tuple(argv),
+            argv=tuple(map(str, child.args)) if isinstance(child.args, (list, tuple)) else (),
+            log=str(log),
+            sudden=sudden,
         )
         write_atomically(self._layout.pids / f"{name}.json", json.dumps(asdict(record)))
 
@@ -135,10 +149,10 @@ class Supervisor:
 
     def tail(self, name: str) -> str:
         """The last lines of a process's log, indented."""
-        path = self._layout.logs / f"{name}.log"
+        known = {record.name: record.log for record in self.records()}
         try:
-            lines = path.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
+            lines = Path(known.get(name, "")).read_text(errors="replace").splitlines()
+        except (FileNotFoundError, IsADirectoryError):
             lines = []
         shown = lines[-_TAIL_LINES:] or ["(it said nothing)"]
         return "\n".join(f"  {line}" for line in shown)
@@ -151,7 +165,7 @@ class Supervisor:
         if not self._layout.pids.is_dir():
             return
         for path in sorted(self._layout.pids.glob("*.json")):
-            with suppress(ValueError, TypeError, FileNotFoundError):
+            with suppress(ValueError, TypeError, KeyError, FileNotFoundError):
                 fields = json.loads(path.read_text())
                 yield ProcessRecord(**{**fields, "argv": tuple(fields["argv"])})
 
@@ -182,15 +196,16 @@ class Supervisor:
         for reader in self._pending.values():
             os.close(reader)
         self._pending.clear()
-        _end([record.claim for record in self.records()])
+        records = self.records()
+        killed = [record.claim for record in records if record.sudden]
+        _signal_and_wait(killed, signal.SIGKILL, _KILL_TIMEOUT)
+        _end([record.claim for record in records])
         inodes = _inodes(self._layout.namespaces)
         # A process may have forked while it was being looked for: look until none is left.
         for _ in range(20):
             found = [pid for pid in _pids() if _is_inside(pid, inodes)]
             if not found:
                 break
-            # What no record names is a broker or a command of the user's; a broker that is asked
-            # to leave while the whole quorum does waits for votes that never come.
             claims = [(pid, partial(_is_inside, pid, inodes)) for pid in found]
             _signal_and_wait(claims, signal.SIGKILL, _KILL_TIMEOUT)
         for child in self._children.values():
