@@ -15,19 +15,27 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import IO
 
 import pytest
 
 from onehop.lab.kafka import KafkaCluster, KafkaError
 from onehop.lab.kafka_answers import NamedBroker
-from onehop.lab.kafka_artifacts import cache_directory, installed
+from onehop.lab.kafka_artifacts import (
+    archive_is_accepted,
+    cache_directory,
+    installed,
+    prepare,
+)
 from onehop.lab.kafka_node import Broker
 from onehop.lab.kafka_remote import KafkaClient
 
 pytestmark = [pytest.mark.root, pytest.mark.kafka, pytest.mark.lab]
 
+PINS = Path(__file__).parents[2] / "tools" / "kafka"
 PODS = {"kafka-0": "10.0.2.233", "kafka-1": "10.0.0.74", "kafka-2": "10.0.1.189"}
 CLIENTS = {"client": "192.168.200.10", "other": "192.168.200.11"}
 EXTERNAL = [IPv4Address("192.168.200.241") + index for index in range(3)]
@@ -182,19 +190,23 @@ def test_request_log(namespaces: Namespaces, cluster: KafkaCluster) -> None:
     """A broker's request log names both ends of a bare probe, and stops when told to."""
     broker = cluster.brokers[0]
     prober = KafkaClient(namespaces.run, "other", BOOTSTRAP, client_id="prober")
+
+    def probes_logged() -> list[tuple[str, str]]:
+        prober.metadata()
+        seen = [r for r in cluster.requests(broker) if r.client_id == "prober"]
+        return [(request.local, request.remote) for request in seen]
+
+    deadline = time.monotonic() + 30
     cluster.record_requests(wanted=True)
     try:
-        deadline = time.monotonic() + 15
-        seen: set[tuple[str, str]] = set()
-        while not seen:
+        while not (seen := probes_logged()):
             assert time.monotonic() < deadline, cluster.requests(broker)
-            prober.metadata()
-            seen = {
-                (r.local, r.remote) for r in cluster.requests(broker) if r.client_id == "prober"
-            }
     finally:
         cluster.record_requests(wanted=False)
-    assert seen == {(str(EXTERNAL[0]), CLIENTS["other"])}
+    assert set(seen) == {(str(EXTERNAL[0]), CLIENTS["other"])}
+    while len(now := probes_logged()) > len(seen):
+        assert time.monotonic() < deadline, "requests are still logged"
+        seen = now
 
 
 def test_unreachable(namespaces: Namespaces, cluster: KafkaCluster) -> None:
@@ -216,3 +228,27 @@ def test_stop(namespaces: Namespaces, cluster: KafkaCluster) -> None:
     assert not cluster.directory.exists()
     with pytest.raises(KafkaError, match="broker kafka-0 ended"):
         cluster.wait_ready(time.monotonic() + 5)
+
+
+def test_prepared_once() -> None:
+    """A second set-up has nothing to do, and the JVM takes the archive."""
+    said: list[str] = []
+    found = prepare(cache_directory(), PINS / "pom.xml", PINS / "SHA256SUMS", said.append)
+    assert said == []
+    assert archive_is_accepted(found)
+
+
+def test_archive_of_other_jars(tmp_path: Path) -> None:
+    """The JVM refuses the archive when one jar is newer than it, and set-up sees that."""
+    found = installed(cache_directory())
+    copy = replace(found, directory=tmp_path)
+    copy.archive.symlink_to(found.archive)
+    (tmp_path / "libs").mkdir()
+    for jar in found.jars:
+        (tmp_path / "libs" / jar.name).symlink_to(found.directory / "libs" / jar.name)
+    assert archive_is_accepted(copy)
+    newer = tmp_path / "libs" / found.jars[0].name
+    text = newer.read_bytes()
+    newer.unlink()
+    newer.write_bytes(text)
+    assert not archive_is_accepted(copy)

@@ -5,8 +5,8 @@ user's cache, outside the source tree. It holds the jars that Maven copied, each
 committed SHA-256; the `bootstrap.checkpoint` that formatting a node leaves; and a class-data
 archive, which halves the time brokers need to start.
 
-The archive is bound to the JVM's build and to each jar's place and time stamp, so it is built
-here and never shipped, and the jars' order on the class path is spelt out.
+The archive is bound to the JVM's build and to the order, size and time stamp of the jars, so it is
+built here and never shipped, and the class path is spelt out.
 """
 
 from __future__ import annotations

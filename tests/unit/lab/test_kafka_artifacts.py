@@ -200,7 +200,7 @@ def test_not_installed(ready: Artifacts, path: str, text: bytes | None, problem:
 
 
 def test_moved(ready: Artifacts, tmp_path: Path) -> None:
-    """A folder that was moved is refused, since the archive would be, in silence."""
+    """A folder that was moved is refused: what its record says is about another place."""
     moved = ready.directory.rename(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match="another place"):
         installed(moved)
