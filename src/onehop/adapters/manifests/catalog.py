@@ -1,9 +1,9 @@
 """The catalog: what each file holds, what it held last that was good, and who holds an object.
 
 A file is taken apart into documents, and a document whose text did not change is not parsed
-again. When a document cannot be read, the object it names keeps its last good value; when it does
-not even say which object it is, all that its file held before stays, because half a file must not
-take a Service away.
+again. An object that cannot be read keeps its last good value, and while anything in a file is
+wrong nothing that it held goes away: a file that was cut, even between two documents of which the
+first one still says what it is, must not take a Service away.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class _Parsed:
 
     objects: tuple[tuple[ObjectId, Value | None], ...] = ()
     problems: tuple[Problem, ...] = ()
-    nameless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +129,10 @@ def _file(path: str, text: str, old: _File | None) -> _File:
     problems: list[Problem] = []
     seen: set[ObjectId] = set()
     before = old or _File()
-    nameless = False
     for chunk in chunks(text):
         digest = blake2b(chunk.text.encode(), digest_size=16).digest()
         result = parsed.get(digest) or before.parsed.get(digest) or _parse(chunk.text)
         parsed[digest] = result
-        nameless = nameless or result.nameless
         problems.extend(_placed(problem, path, chunk) for problem in result.problems)
         for name, value in result.objects:
             if name in seen:
@@ -144,9 +141,7 @@ def _file(path: str, text: str, old: _File | None) -> _File:
             seen.add(name)
             if value is not None:
                 objects[name] = (value, _start(chunk))
-            elif name in before.objects:
-                objects[name] = before.objects[name]
-    if nameless:
+    if any(result.problems for result in parsed.values()):
         objects = {**before.objects, **objects}
     return _File(parsed=parsed, objects=objects, problems=tuple(problems))
 
@@ -179,7 +174,7 @@ def _parse(text: str) -> _Parsed:
             reason=Reason.MANIFEST_UNREADABLE,
             detail=error.why,
         )
-        return _Parsed(problems=(problem,), nameless=True)
+        return _Parsed(problems=(problem,))
     found = tuple(decoded(plain))
     return _Parsed(
         objects=tuple(
@@ -188,7 +183,6 @@ def _parse(text: str) -> _Parsed:
             if each.id is not None and (each.value is not None or each.faults)
         ),
         problems=tuple(_problems(text, found)),
-        nameless=any(each.id is None for each in found),
     )
 
 

@@ -49,7 +49,7 @@ def text_of(path: str) -> str | None:
                 raise UnreadableError("is not a regular file")
             if found.st_size > _SIZE_LIMIT:
                 raise UnreadableError(f"is larger than {_SIZE_LIMIT >> 20} MiB")
-            return file.read().decode("utf-8-sig")
+            return file.read().decode().removeprefix("\ufeff")
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -108,7 +108,7 @@ class Tree:
         elif event.mask & Mask.ISDIR:
             if event.mask & _DIRECTORY_WENT:
                 self._drop(path)
-            elif event.mask & _DIRECTORY_CAME:
+            elif event.mask & _DIRECTORY_CAME or path in self.refused:
                 self._list(path)
         elif event.name == "..data":
             self._list(directory)
@@ -132,21 +132,25 @@ class Tree:
             self._unwatch(directory)
 
     def _list_all(self) -> None:
-        self.present = os.path.isdir(self.root)
-        if self.present:
+        if os.path.isdir(self.root):
             self._stale |= self._files
             self._list(self.root)
         else:
+            self.refused.pop(self.root, None)
             self._await_root()
+        self.present = self.root in self._directories.values()
 
     def _await_root(self) -> None:
         """Watch where the root would appear, so that the descriptor wakes when it does."""
         watched = ""
         while (ancestor := _nearest(self.root)) not in (watched, self.root):
-            # Its number is not kept: the other tree may hold the same directory.
-            with suppress(OSError):
-                self._inotify.watch(ancestor)
+            self._watch_only(ancestor)
             watched = ancestor
+
+    def _watch_only(self, directory: str) -> None:
+        """Wake for `directory`; its number is not kept, for the other tree may hold it too."""
+        with suppress(OSError):
+            self._inotify.watch(directory)
 
     def _list(self, directory: str) -> None:
         """Watch and take in a directory and all below it."""
@@ -154,13 +158,19 @@ class Tree:
             return
         self.refused.pop(directory, None)
         try:
-            self._directories[self._inotify.watch(directory)] = directory
+            number = self._inotify.watch(directory)
             entries = list(os.scandir(directory))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             self.refused[directory] = _refusal(error)
+            if directory == self.root:
+                self._watch_only(os.path.dirname(directory))
             return
+        self._directories[number] = directory
+        self._take_in(entries)
+
+    def _take_in(self, entries: Iterable[os.DirEntry[str]]) -> None:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if not entry.name.startswith("."):

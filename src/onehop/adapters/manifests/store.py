@@ -152,7 +152,7 @@ class Manifests:
         found = [*self._catalog.problems(), *self._state.problems()]
         refused = self._tree.refused | self._state.refused
         found += [_unreadable(path, why) for path, why in refused.items()]
-        if not self._tree.present:
+        if not self._tree.present and self._tree.root not in refused:
             found.append(_unreadable(self._tree.root, "there is no such folder"))
         found.sort(key=lambda each: (each.source, each.line, each.object, each.field))
         problems = tuple(replace(each, source=self._relative(each.source)) for each in found)

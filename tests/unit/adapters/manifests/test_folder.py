@@ -166,19 +166,32 @@ def test_half_a_file_takes_nothing_away(store: Manifests, folder: Path) -> None:
 
 
 def test_an_invalid_object_keeps_its_last_good_value(store: Manifests, folder: Path) -> None:
-    """Only that object: another one that left the same file is gone."""
+    """And while it is wrong, nothing else that its file held goes away either."""
     path = folder / "x.yaml"
     path.write_text(documents(a_namespace("one"), a_namespace("two")))
     store.refresh()
-    path.write_text(a_namespace("one", "7"))
+    path.write_text(documents(a_namespace("three"), a_namespace("one", "7")))
     assert store.refresh()
-    assert names(store) == {"one": "blue"}
+    assert names(store) == {"one": "blue", "two": "blue", "three": "blue"}
     assert told(store, folder) == [
-        "x.yaml:3: Namespace one metadata.labels.team: "
+        "x.yaml:7: Namespace one metadata.labels.team: "
         "expected a string, got a whole number: quote it [FieldInvalid]"
     ]
-    path.unlink()
+    path.write_text(a_namespace("one", "red"))
+    assert store.refresh()
+    assert names(store) == {"one": "red"}
+    assert store.objects().problems == ()
+
+
+def test_a_broken_file_that_is_deleted_takes_all_away(store: Manifests, folder: Path) -> None:
+    """Its last good values were its own."""
+    path = folder / "x.yaml"
+    path.write_text(a_namespace("one"))
     store.refresh()
+    path.write_text("[")
+    store.refresh()
+    path.unlink()
+    assert store.refresh()
     assert names(store) == {}
     assert store.objects().problems == ()
 
@@ -372,3 +385,10 @@ def test_touching_a_file_changes_nothing(store: Manifests, folder: Path) -> None
     assert not store.refresh()
     assert store.objects() is before
     assert store.objects().namespaces[Key("", "one")] is before.namespaces[Key("", "one")]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(store: Manifests, folder: Path) -> None:
+    """Editors of another world begin a file with one."""
+    (folder / "x.yaml").write_text("\ufeff" + a_namespace("one"))
+    store.refresh()
+    assert names(store) == {"one": "blue"}
