@@ -23,14 +23,26 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
-from bench.kubeproxy import Rule, ruleset
 from bench.network import CPUS, Network, network
 from bench.row import Measure, ratio
 from bench.served import Served, datapath
 from onehop.lab import namespace
-from onehop.model.service import Protocol
+from onehop.lab.baseline import ruleset
+from onehop.model.node import Node
+from onehop.model.objects import Objects
+from onehop.model.service import (
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    Key,
+    Protocol,
+    Service,
+    ServicePort,
+    TrafficPolicy,
+)
 
 VIP, RULES_VIP, CLUSTER_VIP = "192.168.200.241", "192.168.200.242", "192.168.200.243"
 PORT, BULK = 9096, 5201
@@ -128,46 +140,45 @@ def _servers(net: Network) -> None:
 
 
 def _rules(net: Network) -> None:
-    relay, direct, rules = (net.nodes[name] for name in ("relay", "direct", "rules"))
-    load_rules(
-        net,
-        "rules",
-        [
-            Rule(
-                address=RULES_VIP,
-                port=port,
-                protocol=protocol,
-                pod=rules.pod,
-                pod_port=port,
-                masquerade=False,
-            )
-            for protocol, port in (("tcp", PORT), ("udp", PORT), ("tcp", BULK))
-        ],
-    )
-    load_rules(
-        net,
-        "relay",
-        [
-            Rule(
-                address=relay.address,
-                port=NODE_PORTS[port],
-                protocol=protocol,
-                pod=direct.pod,
-                pod_port=port,
-                masquerade=True,
-                node_port=True,
-            )
-            for protocol, port in (("tcp", PORT), ("udp", PORT), ("tcp", BULK))
-        ],
-    )
+    """Give the nodes `rules` and `relay` what kube-proxy would, and the routes to direct's pod."""
+    direct = net.nodes["direct"]
+    load_rules(net, "rules", _objects(net, "rules", TrafficPolicy.LOCAL, RULES_VIP))
+    load_rules(net, "relay", _objects(net, "direct", TrafficPolicy.CLUSTER))
     for node in ("relay", "cluster"):
         net.ip(node, f"route add 10.0.{direct.index}.0/24 via {direct.address}")
 
 
-def load_rules(net: Network, node: str, rules: list[Rule]) -> None:
-    """Give a node kube-proxy's rules."""
-    with namespace.entered(net.path(node)):
-        subprocess.run(["nft", "-f", "-"], input=ruleset(rules), text=True, check=True)
+def _objects(net: Network, pod: str, policy: TrafficPolicy, vip: str = "") -> Objects:
+    """One Service with one endpoint: a LoadBalancer where it has a VIP, a NodePort otherwise."""
+    key = Key("bench", "server")
+    ports = ((Protocol.TCP, PORT), (Protocol.UDP, PORT), (Protocol.TCP, BULK))
+    service = Service(
+        key=key,
+        type="LoadBalancer" if vip else "NodePort",
+        traffic_policy=policy,
+        ports=tuple(
+            ServicePort(name=f"{at}", protocol=protocol, port=port, node_port=NODE_PORTS[port])
+            for at, (protocol, port) in enumerate(ports)
+        ),
+        ingress=(ip_address(vip),) if vip else (),
+    )
+    piece = EndpointSlice(
+        key=key,
+        service=key,
+        ports=tuple(
+            EndpointPort(name=f"{at}", protocol=protocol, port=port)
+            for at, (protocol, port) in enumerate(ports)
+        ),
+        endpoints=(Endpoint(addresses=(ip_address(net.nodes[pod].pod),), node=pod),),
+    )
+    return Objects(services={key: service}, slices={key: piece})
+
+
+def load_rules(net: Network, name: str, objects: Objects) -> None:
+    """Give a node kube-proxy's rules for these objects."""
+    node = Node(name=name, addresses=(ip_address(net.nodes[name].address),))
+    with namespace.entered(net.path(name)):
+        subprocess.run(["nft", "-f", "-"], input=ruleset(objects, node), text=True, check=True)
 
 
 def _once(net: Network, path: str, target: tuple[str, int, int]) -> dict[str, float]:
