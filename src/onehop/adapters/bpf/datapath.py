@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from onehop.adapters.bpf import layout, syscall
@@ -25,21 +27,38 @@ from onehop.model.address import IPAddress
 from onehop.model.desired import DatapathDesired, Failure, FrontendDesired, Report
 from onehop.model.diff import diff
 from onehop.model.reason import Reason
-from onehop.model.service import Key
+from onehop.model.service import Frontend, Key, Protocol, TrafficPolicy
 
 PORTS = (49152, 65535)  # sources towards other nodes: above what hosts use by themselves
 _RETRY = 1.0
 _ONE = (1).to_bytes(4, "little")
+# stands for what was applied of a Service that has to be looked at again: nobody can want it
+_UNSETTLED = (
+    FrontendDesired(
+        frontend=Frontend(address=IPv4Address(0), port=0, protocol=Protocol.SCTP),
+        service=Key("", ""),
+        policy=TrafficPolicy.CLUSTER,
+        backends=(),
+        total=-1,
+    ),
+)
 
 
 @dataclass(slots=True)
 class _Batch:
-    """What one writing has met: wanted frontends, keys to take away, and what had to wait."""
+    """What one writing has met: wanted frontends, those to take away, and what had to wait.
+
+    A frontend goes only if it still belongs, at the end, to the Service that left it.
+    """
 
     wanted: dict[bytes, FrontendDesired] = field(default_factory=dict)
-    gone: list[bytes] = field(default_factory=list)
+    gone: dict[bytes, Key] = field(default_factory=dict)
     changed: int = 0
     deferred: bool = False
+
+    def leave(self, service: Key, keys: Iterable[bytes]) -> None:
+        """A Service wants these frontends no longer."""
+        self.gone.update(dict.fromkeys(keys, service))
 
 
 class Datapath:
@@ -158,7 +177,7 @@ class Datapath:
         for key, entry in self._frontends.entries.items():
             keys[entry.owner] = (*keys.get(entry.owner, ()), key)
         self._keys = keys
-        self._applied = dict.fromkeys(keys, ())
+        self._applied = dict.fromkeys(keys, _UNSETTLED)
         self._refused = {}
         self._addresses = set(self._loaded.maps["node_addresses"].items())
         self._adopted = True
@@ -168,16 +187,18 @@ class Datapath:
         steps = diff(self._applied, want.frontends)
         batch = _Batch()
         for service, frontends in {**steps.add, **steps.change}.items():
-            if self._put(service, frontends, batch, shrink=shrink):
-                self._applied[service] = frontends
+            whole = self._put(service, frontends, batch, shrink=shrink)
+            self._applied[service] = frontends if whole else _UNSETTLED
         unlisted = self._frontends.flush()
         if shrink:
             for service in steps.remove:
-                batch.gone += self._keys.pop(service)
+                batch.leave(service, self._owned(service))
+                del self._keys[service]
                 del self._applied[service]
                 self._refused.pop(service, None)
-            batch.changed += self._frontends.remove(batch.gone)
-            if unlisted and batch.gone:
+            gone = [key for key, owner in batch.gone.items() if self._owner(key) == owner]
+            batch.changed += self._frontends.remove(gone)
+            if unlisted and gone:
                 unlisted = self._frontends.flush()
         for key in unlisted.keys() & batch.wanted.keys():
             self._refuse(batch.wanted[key], FullError("frontends"))
@@ -200,6 +221,9 @@ class Datapath:
         for each in frontends:
             key = layout.pack_frontend(each.frontend)
             batch.wanted[key] = each
+            owner = self._owner(key)
+            if owner is not None and owner != service:  # it may want its frontend back later
+                self._applied[owner] = _UNSETTLED
             try:
                 written, complete = self._frontends.put(key, each, keep_last=not shrink)
             except FullError as error:
@@ -209,16 +233,20 @@ class Datapath:
                 keys.append(key)
             batch.changed += written
             whole = whole and complete
-        vanished = [
-            key
-            for key in self._keys.get(service, ())
-            if key not in keys and self._frontends.entries[key].owner == service
-        ]
+        vanished = [key for key in self._owned(service) if key not in keys]
         self._keys[service] = tuple(keys) if shrink else (*keys, *vanished)
         whole = whole and (shrink or not vanished)
-        batch.gone += vanished
+        batch.leave(service, vanished)
         batch.deferred = batch.deferred or not whole
         return whole
+
+    def _owned(self, service: Key) -> list[bytes]:
+        """The keys of a Service's frontends, without those that another one took over."""
+        return [key for key in self._keys.get(service, ()) if self._owner(key) == service]
+
+    def _owner(self, key: bytes) -> Key | None:
+        entry = self._frontends.entries.get(key)
+        return None if entry is None else entry.owner
 
     def _refuse(self, want: FrontendDesired, error: FullError) -> None:
         frontend = want.frontend
@@ -234,7 +262,7 @@ class Datapath:
         now = self._clock()
         for service, failures in list(self._refused.items()):
             if any((each.retry_at or 0) <= now for each in failures):
-                self._applied[service] = ()
+                self._applied[service] = _UNSETTLED
                 del self._refused[service]
 
     def _write_addresses(self, addresses: Iterable[IPAddress], *, shrink: bool) -> int:
@@ -261,6 +289,9 @@ class Datapath:
         """Take everything off the node: programs, maps and the folder of the pins."""
         self._delivery.remove()
         self.close()
-        for path in sorted(self._loaded.pin_dir.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        self._loaded.pin_dir.rmdir()
+        for folder in (self._loaded.pin_dir / "links", self._loaded.pin_dir):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if "." not in path.name:  # those with a dot are the kernel's own
+                    path.unlink()
+            with suppress(OSError):  # it may be the mount itself
+                folder.rmdir()

@@ -150,9 +150,10 @@ class Frontends:
     def flush(self) -> dict[bytes, Entry]:
         """Make the new frontends known; those that the map has no room for come back."""
         pairs = [(key, _NUMBER.pack(each.number)) for key, each in self._unlisted.items()]
-        done = self._frontends.update_batch(pairs)
-        for key, _ in pairs[:done]:
-            self._unlisted.pop(key).listed = True
+        while done := self._frontends.update_batch(pairs):  # 0 when full, or nothing is left
+            for key, _ in pairs[:done]:
+                self._unlisted.pop(key).listed = True
+            del pairs[:done]
         return dict(self._unlisted)
 
     def remove(self, keys: Iterable[bytes]) -> int:

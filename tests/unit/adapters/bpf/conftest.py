@@ -1,0 +1,22 @@
+"""A namespace for the whole folder, and a BPF file system for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.adapters.bpf.node import bpffs, namespace
+
+
+@pytest.fixture
+def node() -> Iterator[None]:
+    with namespace():
+        yield
+
+
+@pytest.fixture
+def pins(tmp_path: Path) -> Iterator[Path]:
+    with bpffs(tmp_path / "bpf") as folder:
+        yield folder

@@ -1,0 +1,346 @@
+"""The effector's contract, held by the kernel's datapath on both hooks and by its fake alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onehop.adapters.bpf.datapath import Datapath
+from onehop.model.desired import DatapathDesired, FrontendDesired
+from onehop.model.reason import Reason
+from onehop.model.service import Backend, Protocol
+from tests.fakes.datapath import FakeDatapath
+from tests.unit.adapters.bpf.node import POD_ADDRESS, UPLINK, bpffs, namespace
+from tests.unit.adapters.bpf.wants import (
+    LOCAL,
+    a_backend,
+    a_frontend,
+    by_turns,
+    contents,
+    terminating,
+    wanted,
+)
+
+SMALL = {
+    "frontends": 4, "services": 64, "backends": 64, "flows": 1024, "service_stats": 64,
+    "tables_small": 16, "tables_medium": 4, "tables_large": 2,
+}  # fmt: skip
+NOTHING = DatapathDesired()
+
+AnyDatapath = FakeDatapath | Datapath
+KERNEL = [pytest.param(hook, marks=pytest.mark.root) for hook in ("tcx", "clsact")]
+
+
+@pytest.fixture(params=["fake", *KERNEL], scope="module")
+def datapath(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AnyDatapath]:
+    """One datapath for the module: a test that needs it empty empties it."""
+    if request.param == "fake":
+        yield FakeDatapath(capacity=SMALL)
+        return
+    with ExitStack() as stack:
+        stack.enter_context(namespace())
+        pins = stack.enter_context(bpffs(tmp_path_factory.mktemp("pins") / "bpf"))
+        made = Datapath(
+            pins,
+            ring=by_turns,
+            uplinks=(UPLINK,),
+            hook=request.param,
+            capacity=SMALL,
+            clock=Clock(),
+        )
+        stack.callback(made.close)
+        yield made
+
+
+class Clock:
+    """Time that passes by itself, so that nothing has to be waited for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 5.0
+        return self.now
+
+
+@pytest.fixture
+def empty(datapath: AnyDatapath) -> AnyDatapath:
+    datapath.sync(NOTHING)
+    assert contents(datapath.observe()) == contents(NOTHING)
+    return datapath
+
+
+ONE = a_frontend("192.168.200.241", a_backend(POD_ADDRESS, local=True), policy=LOCAL)
+SEVERAL: dict[str, DatapathDesired] = {
+    "one local backend": wanted(ONE),
+    "no backend": wanted(a_frontend("192.168.200.241", policy=LOCAL)),
+    "two backends": wanted(
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), a_backend("10.0.1.2"))
+    ),
+    "many backends": wanted(
+        a_frontend("192.168.200.241", *(a_backend(f"10.0.1.{n}") for n in range(1, 41)))
+    ),
+    "a terminating backend": wanted(
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), terminating("10.0.1.2"))
+    ),
+    "UDP": wanted(
+        a_frontend("192.168.200.241", a_backend("10.0.1.1", 53), port=53, protocol=Protocol.UDP)
+    ),
+    "IPv6": wanted(a_frontend("2001:db8::10", a_backend("fd00:10::1"), a_backend("fd00:10::2"))),
+    "NodePorts of both families": wanted(
+        a_frontend("0.0.0.0", a_backend("10.0.1.1"), port=30793),
+        a_frontend("::", a_backend("fd00:10::1"), port=30793),
+        addresses=("192.168.200.201", "fd00:200::201"),
+    ),
+    "several Services": wanted(
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), service="a/one"),
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), port=80, service="b/one"),
+        a_frontend("192.168.200.242", a_backend("10.0.1.1"), port=80, service="b/one"),
+    ),
+}
+
+
+@pytest.mark.parametrize("want", SEVERAL.values(), ids=SEVERAL.keys())
+def test_it_holds_what_is_wanted(empty: AnyDatapath, want: DatapathDesired) -> None:
+    report = empty.sync(want)
+    assert report.changed
+    assert not report.failures
+    assert contents(empty.observe()) == contents(want)
+
+
+def test_an_unchanged_want_changes_nothing(empty: AnyDatapath) -> None:
+    want = SEVERAL["several Services"]
+    empty.sync(want)
+    assert empty.sync(want).changed == 0
+    again = DatapathDesired(frontends=dict(want.frontends), node_addresses=want.node_addresses)
+    assert empty.sync(again).changed == 0
+
+
+def test_growing_takes_nothing_away(empty: AnyDatapath) -> None:
+    before = wanted(ONE, addresses=("192.168.200.201",))
+    after = wanted(a_frontend("192.168.200.242", a_backend("10.0.1.1"), service="a/b"))
+    empty.sync(before)
+    empty.sync(after, shrink=False)
+    frontends, addresses = contents(empty.observe())
+    assert frontends == contents(before)[0] | contents(after)[0]
+    assert addresses == contents(before)[1]
+    empty.sync(after)
+    assert contents(empty.observe()) == contents(after)
+
+
+def test_growing_keeps_a_frontend_that_its_service_no_longer_wants(empty: AnyDatapath) -> None:
+    first = a_frontend("192.168.200.241", a_backend("10.0.1.1"), port=80)
+    second = a_frontend("192.168.200.241", a_backend("10.0.1.1"), port=81)
+    empty.sync(wanted(first, second))
+    empty.sync(wanted(first), shrink=False)
+    assert contents(empty.observe()) == contents(wanted(first, second))
+    empty.sync(wanted(first))
+    assert contents(empty.observe()) == contents(wanted(first))
+
+
+def test_growing_robs_no_frontend_of_its_last_backend(empty: AnyDatapath) -> None:
+    """The node that loses a local backend withdraws first, and stops serving after that."""
+    empty.sync(wanted(ONE))
+    gone = wanted(a_frontend("192.168.200.241", policy=LOCAL))
+    empty.sync(gone, shrink=False)
+    assert contents(empty.observe()) == contents(wanted(ONE))
+    empty.sync(gone)
+    assert contents(empty.observe()) == contents(gone)
+
+
+def test_growing_moves_a_frontend_to_its_new_backends(empty: AnyDatapath) -> None:
+    empty.sync(wanted(a_frontend("192.168.200.241", a_backend("10.0.1.1"))))
+    after = wanted(a_frontend("192.168.200.241", a_backend("10.0.1.2"), a_backend("10.0.1.3")))
+    empty.sync(after, shrink=False)
+    assert contents(empty.observe()) == contents(after)
+
+
+def test_a_frontend_moves_to_another_service(empty: AnyDatapath) -> None:
+    empty.sync(wanted(a_frontend("192.168.200.241", a_backend("10.0.1.1"), service="a/old")))
+    after = wanted(a_frontend("192.168.200.241", a_backend("10.0.1.1"), service="a/new"))
+    empty.sync(after, shrink=False)
+    assert contents(empty.observe()) == contents(after)
+    empty.sync(after)
+    assert contents(empty.observe()) == contents(after)
+
+
+def test_a_frontend_that_was_lent_comes_back(empty: AnyDatapath) -> None:
+    owner = a_frontend("192.168.200.241", a_backend("10.0.1.1"), service="a/owner")
+    other = a_frontend("192.168.200.241", a_backend("10.0.1.2"), service="a/other")
+    empty.sync(wanted(owner))
+    empty.sync(wanted(other), shrink=False)
+    empty.sync(wanted(owner))
+    assert contents(empty.observe()) == contents(wanted(owner))
+
+
+def test_two_services_exchange_their_frontends(empty: AnyDatapath) -> None:
+    def pair(first: str, second: str) -> DatapathDesired:
+        return wanted(
+            a_frontend("192.168.200.241", a_backend("10.0.1.1"), service=first),
+            a_frontend("192.168.200.242", a_backend("10.0.1.1"), service=second),
+        )
+
+    empty.sync(pair("a/one", "a/two"))
+    empty.sync(pair("a/two", "a/one"))
+    assert contents(empty.observe()) == contents(pair("a/two", "a/one"))
+
+
+def test_a_full_map_refuses_what_has_no_room_and_nothing_else(empty: AnyDatapath) -> None:
+    frontends = [
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), port=port, service=f"a/s{port}")
+        for port in range(1, 7)
+    ]
+    report = empty.sync(wanted(*frontends))
+    assert len(report.failures) == 2
+    assert {each.refusal.reason for each in report.failures} == {Reason.MAP_FULL}
+    assert all(each.retry_at is not None for each in report.failures)
+    held, _ = contents(empty.observe())
+    assert len(held) == 4
+    assert held < frozenset(frontends)
+
+
+def test_what_was_refused_is_served_once_there_is_room(empty: AnyDatapath) -> None:
+    frontends = [
+        a_frontend("192.168.200.241", a_backend("10.0.1.1"), port=port, service=f"a/s{port}")
+        for port in range(1, 6)
+    ]
+    assert empty.sync(wanted(*frontends)).failures
+    held, _ = contents(empty.observe())
+    [refused] = frozenset(frontends) - held
+    fewer = wanted(refused, *sorted(held, key=lambda each: each.frontend.port)[1:])
+    assert not empty.sync(fewer).failures
+    assert contents(empty.observe()) == contents(fewer)
+
+
+addresses = st.sampled_from(["192.168.200.241", "192.168.200.242", "2001:db8::10"])
+backends = st.lists(
+    st.integers(1, 6).map(lambda n: a_backend(f"10.0.1.{n}", local=n == 6)),
+    unique=True,
+    max_size=4,
+).map(lambda found: tuple(sorted(found, key=lambda each: each.address)))
+
+
+@st.composite
+def wants(draw: st.DrawFn) -> DatapathDesired:
+    places = draw(
+        st.lists(st.tuples(addresses, st.sampled_from([80, 81])), unique=True, max_size=4)
+    )
+    found: list[FrontendDesired] = []
+    for address, port in places:
+        chosen: tuple[Backend, ...] = draw(backends)
+        service = draw(st.sampled_from(["a/one", "a/two", "b/one"]))
+        found.append(a_frontend(address, *chosen, port=port, service=service))
+    return wanted(*found)
+
+
+@given(steps=st.lists(st.tuples(wants(), st.booleans()), min_size=1, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_any_way_leads_to_what_is_wanted(
+    datapath: AnyDatapath, steps: list[tuple[DatapathDesired, bool]]
+) -> None:
+    """Whatever came before, a whole sync ends at the want; growing on the way loses nothing."""
+    for want, whole in steps:
+        before, _ = contents(datapath.observe())
+        report = datapath.sync(want, shrink=False)
+        grown, _ = contents(datapath.observe())
+        assert {each.frontend for each in before} <= {each.frontend for each in grown}
+        if whole:
+            report = datapath.sync(want)
+            full = {each.refusal.reason for each in report.failures} & {Reason.MAP_FULL}
+            assert not full
+            assert contents(datapath.observe()) == contents(want)
+
+
+Factory = Callable[..., Datapath]
+
+
+@pytest.fixture
+def kernel(node: None, pins: Path) -> Iterator[Factory]:
+    """Makes datapaths over the same pins, as one process after the other."""
+    with ExitStack() as stack:
+
+        def make(**more: object) -> Datapath:
+            values: dict[str, object] = {"ring": by_turns, "uplinks": (UPLINK,), **more}
+            values.setdefault("capacity", SMALL)
+            made = Datapath(pins, **values)  # type: ignore[arg-type]
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.mark.root
+def test_numbers_stay_over_a_restart(kernel: Factory) -> None:
+    want = SEVERAL["several Services"]
+    first = kernel()
+    first.sync(want)
+    numbers = {row.frontend: row.id for row in first.rows()}
+    first.close()
+    second = kernel()
+    assert contents(second.observe()) == contents(want)
+    assert second.sync(want).changed == 0
+    assert {row.frontend: row.id for row in second.rows()} == numbers
+
+
+@pytest.mark.root
+def test_a_restart_takes_away_what_went_meanwhile(kernel: Factory) -> None:
+    first = kernel()
+    first.sync(wanted(ONE, a_frontend("192.168.200.242", a_backend("10.0.1.1"), service="a/b")))
+    first.close()
+    second = kernel()
+    second.sync(wanted(ONE), shrink=False)
+    assert len(contents(second.observe())[0]) == 2
+    second.sync(wanted(ONE))
+    assert contents(second.observe()) == contents(wanted(ONE))
+
+
+@pytest.mark.root
+def test_removing_leaves_nothing(kernel: Factory, pins: Path) -> None:
+    made = kernel()
+    made.sync(wanted(ONE))
+    made.remove()
+    assert [path.name for path in pins.iterdir() if "." not in path.name] == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("hook", ["tcx", "clsact"])
+def test_a_local_backend_becomes_fast_after_the_growing(kernel: Factory, hook: str) -> None:
+    """Its device gets the program in the second half of a round; the stack delivers till then."""
+    made = kernel(hook=hook)
+    assert made.hook == hook
+    made.sync(wanted(ONE), shrink=False)
+    assert [row.mode for row in made.rows()] == ["stack"]
+    made.sync(wanted(ONE))
+    assert [row.mode for row in made.rows()] == ["fast"]
+
+
+@pytest.mark.root
+def test_stack_delivery_names_no_device(kernel: Factory) -> None:
+    made = kernel(delivery="stack")
+    made.sync(wanted(ONE))
+    assert [row.mode for row in made.rows()] == ["stack"]
+
+
+@pytest.mark.root
+def test_a_local_backend_without_a_route_is_said(kernel: Factory) -> None:
+    made = kernel()
+    lost = a_frontend("192.168.200.241", a_backend("10.9.9.9", local=True), policy=LOCAL)
+    report = made.sync(wanted(ONE, lost))
+    assert [each.refusal.reason for each in report.failures] == [Reason.BACKEND_UNROUTED]
+    assert "10.9.9.9" in report.failures[0].subject
+
+
+@pytest.mark.root
+def test_a_missing_uplink_is_said_and_the_rest_done(kernel: Factory) -> None:
+    made = kernel(uplinks=(UPLINK, "missing0"))
+    report = made.sync(wanted(ONE))
+    assert [each.refusal.reason for each in report.failures] == [Reason.LINK_FAILED]
+    assert "missing0" in report.failures[0].subject
+    assert contents(made.observe()) == contents(wanted(ONE))
