@@ -43,10 +43,13 @@ class Held:
 def held_of(share: Share, source: Source, numbers: Iterable[int]) -> Held:
     """The addresses with these numbers, in their order."""
     ordered = tuple(sorted(numbers))
-    addresses = tuple(
-        IPv4Address(each) if each < V6 else IPv6Address(each - V6) for each in ordered
+    return Held(
+        share=share, source=source, numbers=ordered, addresses=tuple(map(_address, ordered))
     )
-    return Held(share=share, source=source, numbers=ordered, addresses=addresses)
+
+
+def _address(where: int) -> IPAddress:
+    return IPv4Address(where) if where < V6 else IPv6Address(where - V6)
 
 
 def keepable(

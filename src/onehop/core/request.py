@@ -21,10 +21,12 @@ LOAD_BALANCER_IPS = "loadBalancerIPs"
 ALLOW_SHARED_IP = "allow-shared-ip"
 
 _FAMILIES = tuple(Family)
+_NOTHING_SHARED: frozenset[tuple[str, int]] = frozenset()
 _KEYS = {
     name: (PREFIX + name, DEPRECATED_PREFIX + name)
     for name in (ADDRESS_POOL, LOAD_BALANCER_IPS, ALLOW_SHARED_IP)
 }
+_READ = frozenset(key for keys in _KEYS.values() for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +48,9 @@ class Request:
 
 def annotation(service: Service, name: str) -> tuple[str, str] | None:
     """Key and value of one of MetalLB's annotations; the prefix `metallb.io/` wins."""
-    annotations = service.annotations
-    if not annotations:
-        return None
     for key in _KEYS[name]:
-        if key in annotations:
-            return key, annotations[key]
+        if key in service.annotations:
+            return key, service.annotations[key]
     return None
 
 
@@ -98,16 +97,19 @@ def request(service: Service) -> Request | Refusal:
     families = families_needed(service)
     if isinstance(families, Refusal):
         return families
-    asked = requested_addresses(service)
-    refusal = asked if isinstance(asked, Refusal) else None
-    pool = annotation(service, ADDRESS_POOL)
+    flexible = len(families) == 2 and service.family_policy is FamilyPolicy.PREFER_DUAL
+    asked: tuple[IPAddress, ...] | Refusal = ()
+    pool = None
+    if service.load_balancer_ip or not _READ.isdisjoint(service.annotations):
+        asked = requested_addresses(service)
+        pool = annotation(service, ADDRESS_POOL)
     return Request(
         share=share_of(service),
         families=families,
-        flexible=len(families) == 2 and service.family_policy is FamilyPolicy.PREFER_DUAL,
+        flexible=flexible,
         addresses=() if isinstance(asked, Refusal) else asked,
         pool=pool[1] if pool else "",
-        refusal=refusal,
+        refusal=asked if isinstance(asked, Refusal) else None,
     )
 
 
@@ -115,19 +117,16 @@ def share_of(service: Service) -> Share:
     """What the Service lets others share its address by.
 
     Under policy Local all traffic of an address comes to one set of pods, so the backend key is
-    the pod selector; under Cluster it is empty.
+    the pod selector; under Cluster it is empty. Without a sharing key nothing else matters.
     """
     key = annotation(service, ALLOW_SHARED_IP)
-    sharing_key = key[1] if key else ""
+    if key is None or not key[1]:
+        return Share(key=service.key, sharing_key="", backend_key="", ports=_NOTHING_SHARED)
     backend_key = ""
-    if sharing_key and service.traffic_policy is TrafficPolicy.LOCAL:
+    if service.traffic_policy is TrafficPolicy.LOCAL:
         backend_key = ",".join(f"{k}={v}" for k, v in sorted(service.selector.items()))
-    return Share(
-        key=service.key,
-        sharing_key=sharing_key,
-        backend_key=backend_key,
-        ports=frozenset((port.protocol.value, port.port) for port in service.ports),
-    )
+    ports = frozenset((port.protocol.value, port.port) for port in service.ports)
+    return Share(key=service.key, sharing_key=key[1], backend_key=backend_key, ports=ports)
 
 
 def requested_addresses(service: Service) -> tuple[IPAddress, ...] | Refusal:
