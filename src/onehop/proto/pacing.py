@@ -22,7 +22,11 @@ DEFEND_INTERVAL = 10.0  # RFC 5227 1.1
 
 
 class Schedule:
-    """Which addresses are due for an announcement; `repeats` are spans after the first one."""
+    """Which addresses are due for an announcement; `repeats` are the spans between them.
+
+    A span counts from the announcement before it, not from its due time: a loop that was held up
+    must not send two in a row.
+    """
 
     def __init__(self, repeats: tuple[float, ...]) -> None:
         self._spans = repeats
@@ -66,19 +70,23 @@ class Schedule:
             if self._round_by_address.get(address) != round_:
                 continue
             addresses.append(address)
-            for span in self._spans:
-                heappush(self._repeats, (now + span, round_, address, round_))
+            self._repeat(address, round_, 0, now)
         self._fresh_at = now + PACE if len(addresses) == BATCH else now
         return addresses
+
+    def _repeat(self, address: bytes, round_: int, step: int, now: float) -> None:
+        if step < len(self._spans):
+            heappush(self._repeats, (now + self._spans[step], round_, address, step))
 
     def _repeats_due(self, now: float) -> list[bytes]:
         addresses: list[bytes] = []
         if now < self._repeats_at:
             return addresses
         while self._repeats and self._repeats[0][0] <= now and len(addresses) < BATCH:
-            _, _, address, round_ = heappop(self._repeats)
+            _, round_, address, step = heappop(self._repeats)
             if self._round_by_address.get(address) == round_:
                 addresses.append(address)
+                self._repeat(address, round_, step + 1, now)
         self._repeats_at = now + PACE if len(addresses) == BATCH else now
         return addresses
 

@@ -18,7 +18,7 @@ def many(count: int, prefix: int = 1) -> list[bytes]:
 
 class TestSchedule:
     def test_an_address_is_due_at_once_and_after_each_span(self) -> None:
-        schedule = Schedule((1.0, 3.0))
+        schedule = Schedule((1.0, 2.0))
         assert schedule.deadline is None
         schedule.start(A)
         seen = []
@@ -29,6 +29,13 @@ class TestSchedule:
             now = max(now, schedule.deadline)
             seen += [(now, address) for address in schedule.due(now)]
         assert seen == [(10.0, A), (11.0, A), (13.0, A)]
+
+    def test_a_loop_that_was_held_up_does_not_catch_up(self) -> None:
+        schedule = Schedule((1.0, 2.0))
+        schedule.start(A)
+        assert schedule.due(0.0) == [A]
+        assert schedule.due(9.0) == [A]
+        assert schedule.deadline == 11.0
 
     def test_nothing_is_due_before_its_time(self) -> None:
         schedule = Schedule((1.0,))

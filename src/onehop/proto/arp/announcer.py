@@ -19,10 +19,10 @@ from onehop.proto.arp.packet import FORMAT, FRAME_LENGTH, Operation, announcemen
 from onehop.proto.machine import Effect, Send
 from onehop.proto.wire import BROADCAST, is_unicast
 
-# Seconds after the first announcement. Linux before 4.12 ignores a second change of an entry
+# Seconds between announcements. Linux before 4.12 ignores a second change of an entry
 # within a second (`locktime`), so the first repeat comes after 1.1 s; the last covers a switch
 # port that comes up slowly. RFC 5227 2.3 asks for two announcements in two seconds.
-REPEATS = (1.1, 2.2, 4.4)
+REPEATS = (1.1, 1.1, 2.2)
 
 _HEAD = b"\x08\x06" + FORMAT
 _REQUEST = _HEAD + b"\x00\x01"

@@ -33,7 +33,7 @@ from onehop.proto.wire import is_unicast
 
 # RFC 4861 7.2.6: at most MAX_NEIGHBOR_ADVERTISEMENT (3) advertisements, RetransTimer (1 s) or
 # more apart; a little more than that, for the same reason as in ARP.
-REPEATS = (1.1, 2.2)
+REPEATS = (1.1, 1.1)
 
 
 class NdpAnnouncer(Announcer):

@@ -1,0 +1,1 @@
+"""Fuzzers: run long by hand, and briefly by the tests beside each machine."""
