@@ -225,6 +225,53 @@ def interrupted(moment: str, number: signal.Signals) -> tuple[subprocess.Popen[b
     return builder, builder.returncode == 0 and record is not None and record.ready
 
 
+@pytest.mark.kafka
+def test_an_up_that_is_interrupted_among_its_brokers_leaves_nothing() -> None:
+    layout = Layout(NAMES[0])
+    builder = subprocess.Popen([*ONEHOP, "up", "--name", NAMES[0]], stderr=subprocess.DEVNULL)
+    eventually(
+        lambda: (layout.pids / "broker-kafka-2.json").exists(), "the brokers never started", 60.0
+    )
+    builder.send_signal(signal.SIGINT)
+    assert builder.wait(timeout=30) == 1
+    assert leftovers(NAMES[0]) == []
+
+
+DUAL = """
+{kind: Node, apiVersion: v1, metadata: {name: left.example}, spec: {podCIDRs: [10.2.0.0/24]},
+ status: {addresses: [{type: InternalIP, address: 10.1.0.5},
+                      {type: InternalIP, address: "fd00::5"}]}}
+---
+{kind: Node, apiVersion: v1, metadata: {name: right.example},
+ spec: {podCIDRs: [10.2.1.0/24, "fd01:0:0:1::/64"]},
+ status: {addresses: [{type: InternalIP, address: 10.1.0.6},
+                      {type: InternalIP, address: "fd00::6"}]}}
+---
+{kind: Pod, apiVersion: v1, metadata: {name: web, namespace: one},
+ spec: {nodeName: left.example, containers: [{name: a, ports: [{containerPort: 80}]}]},
+ status: {podIPs: [{ip: 10.2.0.7}, {ip: "fd02::7"}]}}
+---
+{kind: Pod, apiVersion: v1, metadata: {name: web, namespace: two},
+ spec: {nodeName: right.example, containers: [{name: a, ports: [{containerPort: 80}]}]},
+ status: {podIPs: [{ip: 10.2.1.7}, {ip: "fd01:0:0:1::7"}]}}
+"""
+
+
+def test_a_cluster_of_other_names_and_both_families(tmp_path: Path) -> None:
+    """Pods of one name in two namespaces, a pod outside its node's podCIDRs, no MAC given."""
+    (tmp_path / "any.yml").write_text(DUAL)
+    with Lab.up(spec(cluster=tmp_path)) as lab:
+        lab.route_pods()
+        pods = lab.topology.pods
+        for host in ("client", *(str(pod.key) for pod in pods)):
+            for pod in pods:
+                for address in pod.addresses:
+                    if str(pod.key) != host:
+                        seen = greeting(lab, host, address, 80)
+                        assert (seen.pod, seen.source.version) == ("web", address.version)
+    assert leftovers(NAMES[0]) == []
+
+
 def test_commands_build_show_enter_and_end_a_lab() -> None:
     name = ("--name", NAMES[0])
     done = onehop("up", *name, "--no-kafka", "--bare", "--cluster", str(ARTICLE))
