@@ -143,7 +143,7 @@ class Loaded:
 
     def _compare(self, found: Map, wanted: tuple[int, int, int, int, int]) -> None:
         if _shape(found.info) != wanted:
-            raise self._foreign(found.name, str(_shape(found.info)), str(wanted))
+            raise self._foreign(found.name, _text(_shape(found.info)), _text(wanted))
 
     def _foreign(self, name: str, theirs: str, ours: str) -> DatapathError:
         return DatapathError(
@@ -165,7 +165,11 @@ class Loaded:
 
 
 def _shape(info: MapInfo) -> tuple[int, int, int, int, int]:
-    return (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    return (int(info.type), info.key_size, info.value_size, info.max_entries, info.flags)
+
+
+def _text(shape: tuple[int, int, int, int, int]) -> str:
+    return "type {}, key {}, value {}, entries {}, flags {}".format(*shape)
 
 
 def _locked(pin_dir: Path) -> int:
@@ -174,12 +178,10 @@ def _locked(pin_dir: Path) -> int:
         pin_dir.mkdir(parents=True, exist_ok=True)
         folder = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise DatapathError(
-            f"make {pin_dir}",
-            f"it cannot be made ({error.strerror}); a BPF file system belongs there",
-            "mount one with `mount -t bpf bpf /sys/fs/bpf`",
-            reason=Reason.DATAPATH_FAILED,
-        ) from error
+        raise _no_bpffs(pin_dir, f"it cannot be made ({error.strerror})") from error
+    if not syscall.is_bpffs(folder):
+        os.close(folder)
+        raise _no_bpffs(pin_dir, "it is not in a BPF file system")
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -191,3 +193,13 @@ def _locked(pin_dir: Path) -> int:
             reason=Reason.DATAPATH_FAILED,
         ) from error
     return folder
+
+
+def _no_bpffs(pin_dir: Path, why: str) -> DatapathError:
+    return DatapathError(
+        f"pin the datapath in {pin_dir}",
+        why,
+        "mount a BPF file system with `mount -t bpf bpf /sys/fs/bpf`, or start with"
+        " --datapath=none",
+        reason=Reason.DATAPATH_FAILED,
+    )

@@ -65,6 +65,7 @@ class AttachType(IntEnum):
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _PERCPU = (MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH)
 _LINK_TYPE_TCX = 11
+_BPF_FS_MAGIC = 0xCAFE4A11
 _PAGE = mmap.PAGESIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -188,6 +189,14 @@ def link_detach(link: int) -> None:
     bpf(Command.LINK_DETACH, _attr("=I", link), "detach a link")
 
 
+def is_bpffs(fd: int) -> bool:
+    """Whether the folder behind `fd` lies in a BPF file system, where alone pins may be."""
+    result = ctypes.create_string_buffer(256)  # struct statfs, whose first word is the type
+    if _libc.fstatfs(ctypes.c_int(fd), result):
+        return False
+    return int(struct.unpack_from("@l", result)[0]) & 0xFFFFFFFF == _BPF_FS_MAGIC
+
+
 def has_tcx(ifindex: int = 1) -> bool:
     """Whether the kernel knows tcx (6.6 and later): asked, nothing is attached."""
     try:
@@ -267,8 +276,9 @@ class Map:
     def delete(self, key: bytes) -> bool:
         """Remove `key`; False when it was absent, which is no failure."""
         self._key.raw = key
+        attr = _attr("=IIQQQ", self.fd, 0, self._key_at, 0, 0)
         try:
-            self._call(Command.MAP_DELETE_ELEM, "delete from")
+            bpf(Command.MAP_DELETE_ELEM, attr, f"delete from map {self.name}")
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return False
