@@ -23,14 +23,15 @@ _DUMP_INTERRUPTED = 0x10
 _TYPE_MASK = 0x3FFF  # without the "nested" and "network byte order" flags
 _BUFFER = 1 << 18
 _ATTEMPTS = 10
+_PATIENCE = 2.0  # the kernel answers at once, or has dropped the request without a word
 
 
 class NetlinkError(Exception):
     """The kernel's tables could not be read; trying again is safe. `refusal` says why."""
 
     def __init__(self, operation: str, error: OSError) -> None:
-        super().__init__(f"{operation}: {error.strerror}")
-        detail = f"{operation}: {error.strerror}"
+        detail = f"{operation}: {error.strerror or error}"
+        super().__init__(detail)
         self.refusal = Refusal(reason=Reason.LINK_FAILED, detail=detail)
 
 
@@ -44,6 +45,7 @@ def table(request: int, body: bytes, operation: str) -> list[bytes]:
     """
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
+            channel.settimeout(_PATIENCE)
             channel.bind((0, 0))
             for _ in range(_ATTEMPTS):
                 length = _HEADER.size + len(body)
