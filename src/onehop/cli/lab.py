@@ -1,4 +1,8 @@
-"""`onehop lab`: a cluster on this machine, in namespaces that no packet leaves."""
+"""`onehop lab`: a cluster on this machine, in namespaces that no packet leaves.
+
+What builds and measures a lab is imported by the commands that do, so that `exec` starts as fast
+as the command that it runs.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,7 @@ from types import FrameType
 import click
 
 from onehop.cli import options
-from onehop.cli.tour import tour
 from onehop.lab import namespace
-from onehop.lab.lab import ARTICLE, Lab, LabSpec
 from onehop.lab.lifecycle import require_root, take_down
 from onehop.lab.state import LabError, Layout, labs
 
@@ -25,19 +27,29 @@ _NAME = click.option(
 )
 
 
-@click.group()
+class _WithTour(click.Group):
+    """The tour is a file of its own, imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "tour"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "tour":
+            return super().get_command(ctx, cmd_name)
+        from onehop.cli.tour import tour
+
+        return tour
+
+
+@click.group(cls=_WithTour)
 def lab() -> None:
     """A whole cluster on this machine: nodes, pods, a client and a router."""
-
-
-lab.add_command(tour)
 
 
 @lab.command()
 @_NAME
 @click.option(
     "--cluster",
-    default=ARTICLE,
     type=click.Path(path_type=Path),
     help="File or folder of Node, Pod, Service and EndpointSlice objects.  [default: the "
     "article's cluster]",
@@ -53,12 +65,14 @@ lab.add_command(tour)
 @options.delivery
 @click.option("--bare", is_flag=True, help="No controller and no speakers.")
 def up(
-    *, name: str, cluster: Path, no_kafka: bool, datapath: str, delivery: str, bare: bool
+    *, name: str, cluster: Path | None, no_kafka: bool, datapath: str, delivery: str, bare: bool
 ) -> None:
     """Build a lab and leave it running."""
+    from onehop.lab.lab import ARTICLE, Lab, LabSpec
+
     spec = LabSpec(
         name=name,
-        cluster=cluster,
+        cluster=cluster or ARTICLE,
         datapath=datapath,
         delivery=delivery,
         kafka=not no_kafka,
@@ -89,6 +103,7 @@ def down(*, name: str) -> None:
 def status(*, name: str, output: str) -> None:
     """Hosts, their addresses, and the processes in them."""
     from onehop.cli.lab_status import observed, table
+    from onehop.lab.lab import Lab
 
     with _plainly():
         if name not in labs():
@@ -111,11 +126,13 @@ def status(*, name: str, output: str) -> None:
 def exec_(*, name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in the namespace of HOST; its exit code is passed through."""
     with _plainly():
-        found = Lab.attach(name)
-        path = found.layout.namespace(found.host(host))
+        path = _namespace_of(name, host)
     command = command[1:] if command[0] == "--" else command
     if not command:
         raise click.UsageError("there is no command after --")
+    # What a person would have set on that host, so that `onehop` answers there without options.
+    os.environ.setdefault("ONEHOP_MANIFESTS", str(Layout(name).manifests))
+    os.environ.setdefault("ONEHOP_BPF_DIR", str(Layout(name).bpf / path.name))
     with namespace.entered(path):
         try:
             os.execvp(command[0], command)
@@ -125,6 +142,18 @@ def exec_(*, name: str, host: str, command: tuple[str, ...]) -> None:
         except PermissionError:
             click.echo(f"{command[0]}: it may not be executed", err=True)
             sys.exit(126)
+
+
+def _namespace_of(name: str, host: str) -> Path:
+    layout = Layout(name)
+    require_root()
+    record = layout.read()
+    if record is not None and record.ready and host in os.listdir(layout.namespaces):
+        return layout.namespace(host)
+    from onehop.lab.lab import Lab
+
+    found = Lab.attach(name)  # for a pod's longer name, and for the error of any other
+    return layout.namespace(found.host(host))
 
 
 def _yaml(seen: object) -> str:
