@@ -316,6 +316,7 @@ def test_a_bad_cluster_is_named_in_a_sentence(tmp_path: Path, text: str, said: s
 UNPRIVILEGED = """
 import os
 import onehop.cli.lab
+import onehop.lab.lab
 from onehop.cli.main import main
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
