@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from onehop.adapters.manifests.document import Path
 from onehop.model.config import L2Advertisement, Namespace, Pool
@@ -27,9 +28,8 @@ class Fault:
     reason: Reason = Reason.FIELD_INVALID
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectId:
-    """Kind and key: what an object is known by."""
+class ObjectId(NamedTuple):
+    """Kind and key: what an object is known by. A tuple, because it is hashed all the time."""
 
     kind: str
     key: Key

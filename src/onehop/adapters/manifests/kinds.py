@@ -124,14 +124,12 @@ def _service(reading: Reading, key: Key, shape: ObjectShape) -> Service:
 
 
 def _cluster_ips(reading: Reading, spec: ServiceSpec) -> tuple[IPAddress, ...]:
-    texts = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
-    if texts == ["None"]:
+    if spec.cluster_ips:
+        texts = [text for text in spec.cluster_ips if text != "None"]
+        return reading.addresses(texts, "spec", "clusterIPs")
+    if not spec.cluster_ip or spec.cluster_ip == "None":
         return ()
-    path = ("spec", "clusterIPs") if spec.cluster_ips else ("spec", "clusterIP")
-    return tuple(
-        reading.address(text, *path, *((index,) if spec.cluster_ips else ()))
-        for index, text in enumerate(texts)
-    )
+    return (reading.address(spec.cluster_ip, "spec", "clusterIP"),)
 
 
 def _families(
@@ -225,12 +223,10 @@ _NO_CONDITIONS = EndpointConditions()
 def _endpoint(reading: Reading, shape: EndpointShape, version: int | None, index: int) -> Endpoint:
     conditions = shape.conditions or _NO_CONDITIONS
     ready = conditions.ready is not False
-    addresses = tuple(
-        reading.address(text, "endpoints", index, "addresses", position)
-        for position, text in enumerate(shape.addresses)
-    )
+    faults = len(reading.faults)
+    addresses = reading.addresses(shape.addresses, "endpoints", index, "addresses")
     for position, address in enumerate(addresses):
-        if version and address.version != version and not reading.faults:
+        if version and address.version != version and len(reading.faults) == faults:
             reading.note(
                 ("endpoints", index, "addresses", position),
                 f"{address} is not of the slice's addressType",

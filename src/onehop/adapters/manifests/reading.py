@@ -22,6 +22,14 @@ _E = TypeVar("_E", bound=Enum)
 _ANY: IPAddress = IPv4Address(0)
 
 
+def _parsed(text: str) -> IPAddress:
+    # The C library reads an address three times as fast as the class does, and has no zones,
+    # which an address of a cluster cannot have either.
+    if ":" in text:
+        return IPv6Address(inet_pton(AF_INET6, text))
+    return IPv4Address(inet_pton(AF_INET, text))
+
+
 class Reading:
     """The faults of one object, noted while it is read."""
 
@@ -35,14 +43,17 @@ class Reading:
     def address(self, text: str, *path: str | int) -> IPAddress:
         """The address that `text` is; a stand-in when it is none."""
         try:
-            # The C library reads an address three times as fast as the class does, and has no
-            # zones, which an address of a cluster cannot have either.
-            if ":" in text:
-                return IPv6Address(inet_pton(AF_INET6, text))
-            return IPv4Address(inet_pton(AF_INET, text))
+            return _parsed(text)
         except (OSError, ValueError):
             self.note(path, f"{text!r} is not an IP address")
             return _ANY
+
+    def addresses(self, texts: list[str], *path: str | int) -> tuple[IPAddress, ...]:
+        """The addresses in the list at `path`."""
+        try:
+            return tuple(map(_parsed, texts))
+        except (OSError, ValueError):
+            return tuple(self.address(text, *path, index) for index, text in enumerate(texts))
 
     def network(self, text: str, *path: str | int) -> IPNetwork | None:
         """The CIDR that `text` is; None when it is none."""

@@ -8,9 +8,11 @@ reads the same folder, so nobody ever sees a status that would not survive a cra
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +77,12 @@ class Manifests:
 
         The first call reads everything.
         """
+        if self._objects.complete:
+            return self._refreshed()
+        with _uncollected():
+            return self._refreshed()
+
+    def _refreshed(self) -> bool:
         events = self._inotify.events()
         touched: set[ObjectId] = set()
         for path in self._settled(events):
@@ -165,6 +173,18 @@ class Manifests:
         if source.startswith(self._tree.root + "/"):
             return os.path.join(self._shown, source[len(self._tree.root) + 1 :])
         return source
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: a first load makes many objects and no garbage among them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _unreadable(path: str, why: str) -> Problem:
