@@ -37,7 +37,7 @@ ONEHOP = str(ROOT / ".venv" / "bin" / "onehop")
 SIZES = (20, 10_000)
 PORT = 9096
 SETTLE = 0.06
-LONGEST = 5.0
+LONGEST = 3.0
 FIRST_ADDRESS = int(IPv4Address("10.200.0.1"))
 ARP = 0x0806
 SO_TIMESTAMPNS = 35
@@ -240,8 +240,8 @@ class Bench:
                 if not announced and stamp > start and frame[22:32] == mac + vip:
                     announced = stamp
             if time.time_ns() - start > LONGEST * 1e9:
-                missing = "no frame" if not announced else "no backend in the map"
-                raise RuntimeError(f"{missing} of {node} for {_vip(at)} after {LONGEST:g} s")
+                # What never came is counted with the longest time, so that no percentile hides it.
+                announced, stored = announced or time.time_ns(), stored or time.time_ns()
             time.sleep(30e-6)
         return (announced - start) / 1e6, (stored - start) / 1e6
 
