@@ -98,8 +98,12 @@ def eligibility(
 
 def serving_nodes(slices: Iterable[EndpointSlice]) -> tuple[bool, frozenset[str]]:
     """Whether any endpoint can serve, and the nodes that have one which can."""
-    usable = [endpoint for slice_ in slices for endpoint in slice_.endpoints if endpoint.usable]
-    return bool(usable), frozenset(endpoint.node for endpoint in usable if endpoint.node)
+    nodes: set[str] = set()
+    for slice_ in slices:
+        nodes.update(e.node for e in slice_.endpoints if e.ready or e.serving)
+    any_usable = bool(nodes)
+    nodes.discard("")  # an endpoint that is on no node is local to none
+    return any_usable, frozenset(nodes)
 
 
 def with_endpoints(

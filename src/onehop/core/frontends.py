@@ -6,7 +6,7 @@ endpoints; where none is ready, to those that are terminating and still serve (K
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from onehop.model.address import Family, IPAddress, family_of
@@ -29,7 +29,7 @@ _ANY: dict[Family, IPAddress] = {
     Family.IPV4: IPv4Address(0),
     Family.IPV6: IPv6Address(0),
 }
-_VERSION = {Family.IPV4: 4, Family.IPV6: 6}
+_KIND = {Family.IPV4: IPv4Address, Family.IPV6: IPv6Address}
 _SERVED = (Protocol.TCP, Protocol.UDP)
 
 
@@ -51,35 +51,43 @@ def unsupported(service: Service) -> Refusal | None:
 
 
 def backends_of(
-    port: ServicePort, family: Family, slices: Iterable[EndpointSlice], node: str, *, local: bool
+    port: ServicePort, family: Family, slices: Sequence[EndpointSlice], node: str, *, local: bool
 ) -> tuple[tuple[Backend, ...], int]:
     """The backends that may get new traffic, by address and port, and how many there are in all.
 
     With `local` only the node's own count as reachable; among the reachable, ready ones are taken,
     and where none is ready, those that are terminating and still serve.
     """
-    found: dict[tuple[int, int], Backend | None] = {}
-    version = _VERSION[family]
-    for slice_ in slices:
-        target = next(
-            (p.port for p in slice_.ports if (p.name, p.protocol) == (port.name, port.protocol)), 0
-        )
-        for endpoint in slice_.endpoints if target else ():
-            if endpoint.usable:
-                # Under Local most endpoints are elsewhere: they are counted, not built.
-                elsewhere = local and (not node or endpoint.node != node)
-                for address in endpoint.addresses:
-                    key = (int(address), target)
-                    if address.version == version and key not in found:
-                        found[key] = (
-                            None if elsewhere else _backend(endpoint, address, target, node)
-                        )
-    reachable = tuple(b for key in sorted(found) if (b := found[key]) is not None)
-    active = tuple(b for b in reachable if b.state is BackendState.ACTIVE)
-    return active or reachable, len(found)
+    found = [
+        (address, target, endpoint)
+        for slice_ in slices
+        if (target := _target(port, slice_))
+        for endpoint in slice_.endpoints
+        if endpoint.ready or endpoint.serving
+        for address in endpoint.addresses
+        if type(address) is _KIND[family]
+    ]
+    if len(slices) > 1:  # slices may overlap while endpoints move between them
+        found = list({row[:2]: row for row in reversed(found)}.values())
+    mine = [row for row in found if node and row[2].node == node] if local else found
+    if len(mine) > 1:
+        mine = sorted(mine, key=_place)
+    active = [row for row in mine if row[2].ready]
+    return tuple(_backend(*row, node) for row in active or mine), len(found)
 
 
-def _backend(endpoint: Endpoint, address: IPAddress, port: int, node: str) -> Backend:
+def _target(port: ServicePort, slice_: EndpointSlice) -> int:
+    for candidate in slice_.ports:
+        if candidate.name == port.name and candidate.protocol is port.protocol:
+            return candidate.port
+    return 0
+
+
+def _place(row: tuple[IPAddress, int, Endpoint]) -> tuple[int, int]:
+    return int(row[0]), row[1]
+
+
+def _backend(address: IPAddress, port: int, endpoint: Endpoint, node: str) -> Backend:
     return Backend(
         address=address,
         port=port,
