@@ -23,6 +23,7 @@ from onehop.lab.brokers import brokers
 from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_artifacts import ArtifactError, cache_directory, installed
 from onehop.lab.lifecycle import claim, require_root, take_down, undisturbed
+from onehop.lab.plan import topology
 from onehop.lab.state import (
     LabError,
     Layout,
@@ -32,7 +33,7 @@ from onehop.lab.state import (
     start_time,
 )
 from onehop.lab.supervisor import READY_FD, Supervisor
-from onehop.lab.topology import LAN, UPLINK, PodHost, Topology, TopologyError, topology
+from onehop.lab.topology import LAN, UPLINK, PodHost, Topology, TopologyError
 from onehop.model.objects import Objects
 
 ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
@@ -100,9 +101,11 @@ class Lab:
             lab._build(spec)
             lab.record = _record(spec, ready=True)
             layout.write(lab.record)
-        except BaseException:
+        except BaseException as error:
             with undisturbed():
                 take_down(layout, supervisor)
+            if isinstance(error, OSError):  # the kernel refuses, or a program is missing
+                raise LabError(f"the lab cannot be built: {error}") from error
             raise
         return lab
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from onehop.lab.brokers import brokers
 from onehop.lab.lab import ARTICLE, read_objects
-from onehop.lab.topology import topology
+from onehop.lab.plan import topology
 from onehop.model.objects import Objects
 from onehop.model.service import Key
 

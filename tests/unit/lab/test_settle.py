@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from onehop.lab.plan import topology
 from onehop.lab.settle import expected, on_link, wait
-from onehop.lab.topology import topology
 from onehop.model.objects import Objects
 from onehop.model.service import Key, Service
 from tests.builders import a_node, a_pool, a_service, a_slice, an_advertisement, an_endpoint

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from onehop.lab.topology import LAN, Route, Topology, topology
+from onehop.lab.plan import topology
+from onehop.lab.topology import LAN, Route, Topology
 from onehop.lab.wiring import batches, route_words, sysctls
 from onehop.model.node import Node, Pod
 from onehop.model.objects import Objects

@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onehop.lab.lab import ARTICLE, read_objects
-from onehop.lab.topology import (
-    CLIENT_LINK,
-    MAC_ANNOTATION,
-    UPLINK,
-    Topology,
-    TopologyError,
-    generated_mac,
-    topology,
-)
+from onehop.lab.plan import MAC_ANNOTATION, topology
+from onehop.lab.topology import CLIENT_LINK, UPLINK, Topology, TopologyError, generated_mac
 from onehop.model.address import Mac
 from onehop.model.config import LabelSelector
 from onehop.model.node import Node, Pod
