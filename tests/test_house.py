@@ -23,7 +23,7 @@ MODULE_LINES = 500
 FUNCTION_LINES = 40
 
 # Values that are written so often that their two fields go by position.
-POSITIONAL = {"Key", "Mac"}
+POSITIONAL = {"Key", "LargeCommunity", "Mac"}
 MUTABLE = {"list", "dict", "set", "bytearray", "List", "Dict", "Set"}
 BANNED_FOLDERS = {
     "utils", "util", "common", "helpers", "manager", "managers", "types", "base", "interfaces",
