@@ -6,6 +6,8 @@ used the loader's own would not see it drift.
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -243,6 +245,34 @@ class Kernel:
         data = packet if isinstance(packet, bytes) else packet.frame()
         verdict, after, _ = syscall.run_program(self.object.program_fd(program), data)
         return verdict, after
+
+    def run_on(self, program: str, packet: Packet, device: str) -> tuple[int, bytes]:
+        """The same on a device of the namespace instead of loopback."""
+        data = packet.frame()
+        before, after = ctypes.create_string_buffer(data), ctypes.create_string_buffer(2048)
+        context = ctypes.create_string_buffer(192)  # struct __sk_buff
+        struct.pack_into("<I", context, 40, socket.if_nametoindex(device))
+        attr = ctypes.create_string_buffer(
+            struct.pack(
+                "<4I2Q4I2Q",
+                self.object.program_fd(program),
+                0,
+                len(data),
+                len(after),
+                ctypes.addressof(before),
+                ctypes.addressof(after),
+                1,
+                0,
+                len(context),
+                0,
+                ctypes.addressof(context),
+                0,
+            ),
+            128,
+        )
+        syscall.bpf(syscall.Command.PROG_TEST_RUN, attr, f"run {program} on {device}")
+        _, verdict, _, size = struct.unpack_from("<4I", attr)
+        return verdict, after.raw[:size]
 
     def uplink(self, packet: Packet | bytes) -> tuple[int, bytes]:
         return self.run("lb_uplink_ingress", packet)

@@ -94,13 +94,29 @@ class TestAnswers:
         assert kernel.counters() == {"NO_ROUTE": 1}
 
 
-def test_with_many_uplinks_the_answer_goes_by_the_frontends_route(namespace: None) -> None:
-    """The test's device is loopback, so the uplink that the route names is another one."""
-    kernel = Kernel(many_uplinks=True)
-    kernel.serve(VIP, 9096, [BACKEND])
-    kernel.uplink(HELLO)
-    assert kernel.egress(ANSWER) == (REDIRECT, replace(UNDONE, **ROUTED).frame())
-    kernel.close()
+class TestManyUplinks:
+    """Loopback stands for the uplink that the host chose by the pod's address."""
+
+    @pytest.fixture
+    def many(self, namespace: None) -> Iterator[Kernel]:
+        kernel = Kernel(many_uplinks=True)
+        kernel.serve(VIP, 9096, [BACKEND])
+        yield kernel
+        kernel.close()
+
+    def test_the_answer_goes_by_the_frontends_route(self, many: Kernel) -> None:
+        many.uplink(HELLO)
+        assert many.egress(ANSWER) == (REDIRECT, replace(UNDONE, **ROUTED).frame())
+
+    def test_it_stays_on_the_device_that_the_route_names(self, many: Kernel) -> None:
+        many.uplink(HELLO)
+        after = many.run_on("lb_uplink_egress", ANSWER, "uplink")
+        assert after == (PASS, UNDONE.frame())
+
+    def test_it_is_dropped_where_the_route_refuses(self, many: Kernel) -> None:
+        many.uplink(replace(HELLO, source="203.0.113.9"))
+        assert many.egress(replace(ANSWER, destination="203.0.113.9"))[0] == DROP
+        assert many.counters() == {"NO_ROUTE": 1}
 
 
 class TestState:

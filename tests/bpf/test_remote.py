@@ -135,10 +135,12 @@ class TestPorts:
         for packet in packets:
             assert narrow.uplink(packet)[0] == REDIRECT
         assert sorted(port_of(narrow, packet) for packet in packets) == [*range(50000, 50004)]
+        for packet in packets:
+            assert narrow.uplink(answer_to(narrow, packet))[0] == REDIRECT
         assert narrow.uplink(hello(sport=40009))[0] == DROP
         assert narrow.counters() == {"PORTS_EXHAUSTED": 1}
         assert narrow.tries()[32] == 1
-        assert narrow.stats(number) == (4, 4 * len(packets[0].frame()), 4, 1)
+        assert narrow.stats(number) == (8, 8 * len(packets[0].frame()), 4, 1)
 
     def test_flows_that_have_their_port_go_on(self, narrow: Kernel) -> None:
         serve(narrow)
