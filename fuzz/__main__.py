@@ -6,6 +6,7 @@ A seed that failed is printed: `python -m fuzz.fuzz_NAME 20000 SEED` plays it ag
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import time
@@ -26,11 +27,11 @@ def fuzz(name: str, seconds: float) -> tuple[int, int]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         seed = random.randrange(1 << 32)
-        try:
+        with contextlib.ExitStack() as found:
+            again = f"{name}: found by `python -m fuzz.{name} {BATCH} {seed}`"
+            found.callback(print, again, file=sys.stderr)
             answered += run(BATCH, seed)
-        except AssertionError:
-            print(f"{name}: found by `python -m fuzz.{name} {BATCH} {seed}`", file=sys.stderr)
-            raise
+            found.pop_all()
         thrown += BATCH
     return thrown, answered
 
