@@ -6,7 +6,6 @@ PYTHON := .venv/bin/python
 ONEHOP := .venv/bin/onehop
 STAMP := .venv/setup.stamp
 BPF_OBJECT := src/onehop/adapters/bpf/lb.bpf.o
-KAFKA_STAMP := build/kafka.stamp
 CODE := src tests tools bench fuzz
 PYTEST_ARGS ?=
 TOUR_ARGS ?=
@@ -19,21 +18,19 @@ SECONDS_EACH ?= 30
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: $(STAMP) $(BPF_OBJECT) $(KAFKA_STAMP) ## install what is missing, once
+setup: $(STAMP) $(BPF_OBJECT) kafka ## install what is missing, once
 
 $(STAMP): tools/setup.sh tools/uv.lock requirements.lock pyproject.toml
 	@tools/setup.sh
 	@touch $@
 
 bpf: $(BPF_OBJECT) ## compile the datapath
-$(BPF_OBJECT): $(STAMP) $(wildcard bpf/*.c bpf/*.h tools/build_bpf.py)
-	@[ ! -e tools/build_bpf.py ] || $(PYTHON) tools/build_bpf.py
+$(BPF_OBJECT): $(STAMP) $(wildcard bpf/*.c bpf/*.h) tools/build_bpf.py
+	@$(PYTHON) tools/build_bpf.py
 	@touch $@
 
-kafka: $(KAFKA_STAMP) ## fetch Kafka's artifacts and build its class-data archive
-$(KAFKA_STAMP): $(STAMP) $(wildcard tools/setup_kafka.py tools/kafka/*)
-	@[ ! -e tools/setup_kafka.py ] || $(PYTHON) tools/setup_kafka.py
-	@mkdir -p $(@D) && touch $@
+kafka: $(STAMP) ## fetch Kafka's artifacts and build its class-data archive
+	@$(PYTHON) tools/setup_kafka.py # quick when all is there; they lie outside this folder
 
 root:
 	@[ "$$(id -u)" = 0 ] || { \
