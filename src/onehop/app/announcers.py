@@ -9,8 +9,9 @@ address on it is announced again. It never chooses an address or an owner.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import is_
 
 from onehop.adapters.linux.frame import FrameError, FrameProtocol, FrameSocket
 from onehop.adapters.linux.link import carries_arp, carries_ndp
@@ -25,19 +26,27 @@ from onehop.proto.arp.announcer import ArpAnnouncer
 from onehop.proto.ndp.announcer import NdpAnnouncer
 
 RETRY = 1.0
+_VERSIONS = {FrameProtocol.ARP: 4, FrameProtocol.NDP: 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Where a port is open: when any of it changes, the port is another one.
+    """Where a port may be open: when any of it changes, the port is another one.
 
     `carrier_changes` tells a link that was down between two looks from one that never was.
     """
 
     index: int
+    name: str
     mac: Mac
     carrier_changes: int
     protocol: FrameProtocol
+
+    def covers(self, announcement: Announcement) -> bool:
+        """Whether the announcement's address is to be answered for here."""
+        return announcement.address.version == _VERSIONS[self.protocol] and (
+            announcement.links is None or self.name in announcement.links
+        )
 
 
 class _Port:
@@ -56,13 +65,11 @@ class _Port:
         self._name = link.name
         self._loop = loop
         self.machine = _machine(place)
-        self.wanted: frozenset[IPAddress] = frozenset()
         self._driver = Driver(self.machine, send=self._socket.send, on_fact=on_fact, loop=loop)
         loop.add_reader(self._socket.fileno(), self._frames_arrived)
 
     def set_addresses(self, addresses: frozenset[IPAddress]) -> None:
         """Answer for these addresses; new ones are announced before this returns."""
-        self.wanted = addresses
         self._driver.perform(self.machine.set_addresses(addresses, self._driver.now()))
         self._driver.rearm()
         # After the announcement: a client that learnt from it need not ask.
@@ -109,81 +116,137 @@ class Announcers:
     ) -> None:
         self._on_fact = on_fact
         self._loop = loop or asyncio.get_running_loop()
+        self._announcements: tuple[Announcement, ...] = ()
+        self._links: tuple[Link, ...] = ()
+        self._wanted: dict[_Place, set[IPAddress]] = {}
         self._ports: dict[_Place, _Port] = {}
-        self._have: tuple[tuple[Announcement, ...], tuple[Link, ...]] | None = None
+        self._failed = False
 
     def sync(self, announcements: tuple[Announcement, ...], links: tuple[Link, ...]) -> Report:
-        """Announce exactly this on these links; the first frames leave before it returns."""
-        if self._have == (announcements, links):
+        """Announce exactly this on these links; the first frames leave before it returns.
+
+        Each address stands in one announcement at most.
+        """
+        unchanged = announcements is self._announcements and links == self._links
+        if unchanged and not self._failed:
             return Report()
-        want = _wanted(announcements, links)
-        changed = 0
-        for place in [place for place in self._ports if place not in want]:
-            self._ports.pop(place).close()
-            changed += 1
+        places = _places(links)
+        changed = sum(self._leave(place) for place in [*self._wanted] if place not in places)
+        gone, come = _difference(self._announcements, announcements)
+        self._announcements, self._links = announcements, links
         failures: list[Failure] = []
-        for place, (link, addresses) in want.items():
-            try:
-                changed += self._open(place, link, addresses)
-                failures.extend(self._ports[place].failures())
-            except FrameError as error:
-                retry_at = self._loop.time() + RETRY
-                failures.append(
-                    Failure(subject=f"link {link.name}", refusal=error.refusal, retry_at=retry_at)
-                )
-        self._have = None if failures else (announcements, links)
+        for place, link in places.items():
+            if place in self._wanted:
+                touched = self._want(place, gone, come)
+            else:
+                self._wanted[place] = set()
+                touched = self._want(place, (), announcements)
+            changed += touched
+            failures += self._serve(place, link, touched > 0)
+        self._failed = bool(failures)
         return Report(changed=changed, failures=tuple(failures))
 
-    def _open(self, place: _Place, link: Link, addresses: frozenset[IPAddress]) -> int:
+    def _want(
+        self, place: _Place, gone: Iterable[Announcement], come: Iterable[Announcement]
+    ) -> int:
+        """Take a difference into what is wanted at a place; how many addresses it touches."""
+        wanted = self._wanted[place]
+        added = {announcement.address for announcement in come if place.covers(announcement)}
+        removed = {announcement.address for announcement in gone if place.covers(announcement)}
+        removed -= added
+        added -= wanted
+        wanted -= removed
+        wanted |= added
+        return len(removed) + len(added)
+
+    def _serve(self, place: _Place, link: Link, is_touched: bool) -> list[Failure]:
+        """Have a port for a place just when addresses are wanted there."""
         port = self._ports.get(place)
-        if port is None:
-            port = _Port(link, place, on_fact=self._on_fact, loop=self._loop)
-            self._ports[place] = port
-        changed = len(port.wanted ^ addresses)
-        if changed:
-            port.set_addresses(addresses)
-        return changed
+        if not self._wanted[place]:
+            if port is not None:
+                self._ports.pop(place).close()
+            return []
+        try:
+            if port is None:
+                port = _Port(link, place, on_fact=self._on_fact, loop=self._loop)
+                self._ports[place] = port
+                is_touched = True
+        except FrameError as error:
+            retry_at = self._loop.time() + RETRY
+            return [Failure(subject=f"link {link.name}", refusal=error.refusal, retry_at=retry_at)]
+        if is_touched:
+            port.set_addresses(frozenset(self._wanted[place]))
+        return port.failures()
+
+    def _leave(self, place: _Place) -> int:
+        """A link is gone, or is another one now; how many addresses that touches."""
+        port = self._ports.pop(place, None)
+        if port is not None:
+            port.close()
+        return len(self._wanted.pop(place))
 
     def counters(self) -> dict[str, dict[str, int]]:
         """What happened for each address, over all links, since it was last announced anew."""
         total: dict[IPAddress, AddressCounters] = {}
         for port in self._ports.values():
             for address, counters in port.machine.counters().items():
-                total[address] = total.get(address, AddressCounters()) + counters
-        return {str(address): asdict(counters) for address, counters in total.items()}
+                before = total.get(address)
+                total[address] = counters if before is None else before + counters
+        return {
+            str(address): {
+                "requests_received": counters.requests_received,
+                "replies_sent": counters.replies_sent,
+                "gratuitous_sent": counters.gratuitous_sent,
+                "conflicts": counters.conflicts,
+            }
+            for address, counters in total.items()
+        }
 
     def close(self) -> None:
         """Withdraw everything: nobody is told, the links just fall silent."""
-        for port in self._ports.values():
-            port.close()
-        self._ports.clear()
-        self._have = None
+        for place in [*self._wanted]:
+            self._leave(place)
+        self._announcements, self._links = (), ()
 
 
-def _wanted(
-    announcements: tuple[Announcement, ...], links: tuple[Link, ...]
-) -> dict[_Place, tuple[Link, frozenset[IPAddress]]]:
-    """For each place that needs a port, its link and its addresses."""
-    wanted: dict[_Place, tuple[Link, frozenset[IPAddress]]] = {}
-    for link in links:
-        for protocol, can_carry, version in (
-            (FrameProtocol.ARP, carries_arp, 4),
-            (FrameProtocol.NDP, carries_ndp, 6),
-        ):
-            if not can_carry(link):
-                continue
-            addresses = frozenset(
-                announcement.address
-                for announcement in announcements
-                if announcement.address.version == version
-                and (announcement.links is None or link.name in announcement.links)
-            )
-            if addresses:
-                place = _Place(
-                    index=link.index,
-                    mac=link.mac,
-                    carrier_changes=link.carrier_changes,
-                    protocol=protocol,
-                )
-                wanted[place] = (link, addresses)
-    return wanted
+def _places(links: tuple[Link, ...]) -> dict[_Place, Link]:
+    """Where announcements can be made now, with the link of each."""
+    return {
+        _Place(
+            index=link.index,
+            name=link.name,
+            mac=link.mac,
+            carrier_changes=link.carrier_changes,
+            protocol=protocol,
+        ): link
+        for link in links
+        for protocol, carries in (
+            (FrameProtocol.ARP, carries_arp),
+            (FrameProtocol.NDP, carries_ndp),
+        )
+        if carries(link)
+    }
+
+
+def _difference(
+    have: tuple[Announcement, ...], want: tuple[Announcement, ...]
+) -> tuple[list[Announcement], list[Announcement]]:
+    """The announcements that went and those that came.
+
+    By identity, since a decision keeps the objects that did not change: one address among ten
+    thousand then costs a tenth of what hashing all of them would. Equal ones that are not
+    identical are in both lists, which costs time and nothing else.
+    """
+    first = _shared(have, want)
+    have, want = have[first:], want[first:]
+    last = _shared(have[::-1], want[::-1])
+    have, want = have[: len(have) - last], want[: len(want) - last]
+    old, new = set(map(id, have)), set(map(id, want))
+    gone = [announcement for announcement in have if id(announcement) not in new]
+    return gone, [announcement for announcement in want if id(announcement) not in old]
+
+
+def _shared(have: tuple[Announcement, ...], want: tuple[Announcement, ...]) -> int:
+    """How many announcements both begin with."""
+    differs_at = bytes(map(is_, have, want)).find(0)
+    return min(len(have), len(want)) if differs_at < 0 else differs_at

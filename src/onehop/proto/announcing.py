@@ -43,17 +43,16 @@ class AddressCounters:
 
 
 class Holding:
-    """One address with the frames that can be built before anybody asks.
+    """One address and what happened for it.
 
-    `answer` is the part of a reply that does not depend on who asks.
+    `answer` is the part of a reply that does not depend on who asks, when that saves time.
     """
 
-    __slots__ = ("address", "announcements", "answer", "conflicts", "gratuitous", "requests")
+    __slots__ = ("address", "answer", "conflicts", "gratuitous", "requests")
 
-    def __init__(self, address: IPAddress, answer: bytes, announcements: tuple[Send, ...]) -> None:
+    def __init__(self, address: IPAddress, answer: bytes = b"") -> None:
         self.address = address
         self.answer = answer
-        self.announcements = announcements
         self.requests = 0
         self.gratuitous = 0
         self.conflicts = 0
@@ -74,6 +73,14 @@ class Announcer(ABC):
         """The holding of a newly wanted address."""
 
     @abstractmethod
+    def _release(self, holding: Holding) -> None:
+        """The address of a holding is no longer wanted."""
+
+    @abstractmethod
+    def _announcements(self, address: IPAddress) -> tuple[Send, ...]:
+        """The frames that announce an address once."""
+
+    @abstractmethod
     def receive_frame(self, frame: bytes, now: float) -> tuple[Effect, ...]:
         """A frame arrived on the link."""
 
@@ -85,7 +92,7 @@ class Announcer(ABC):
     def set_addresses(self, addresses: frozenset[IPAddress], now: float) -> tuple[Effect, ...]:
         """These addresses, and no others, are wanted on the link; new ones are announced."""
         for address in self._wanted - addresses:
-            del self._holdings[address.packed]
+            self._release(self._holdings.pop(address.packed))
             self._schedule.forget(address.packed)
             self._conflicts.forget(address.packed)
         # Sorted, so that equal inputs give equal outputs.
@@ -131,8 +138,9 @@ class Announcer(ABC):
         return effects
 
     def _announce(self, holding: Holding, effects: list[Effect]) -> None:
-        holding.gratuitous += len(holding.announcements)
-        effects.extend(holding.announcements)
+        announcements = self._announcements(holding.address)
+        holding.gratuitous += len(announcements)
+        effects.extend(announcements)
 
     def _claimed(self, holding: Holding, claimant: bytes, now: float) -> None:
         holding.conflicts += 1

@@ -23,18 +23,18 @@ class Memberships:
 
     def __init__(self, link: Link) -> None:
         self._index = link.index
+        self._groups: frozenset[IPv6Address] = frozenset()
         self._sockets: list[socket.socket] = []
         self._socket_by_group: dict[IPv6Address, socket.socket] = {}
         self.unjoined = 0
 
     def sync(self, groups: frozenset[IPv6Address]) -> None:
         """Be a member of exactly these groups."""
-        for group in self._socket_by_group.keys() - groups:
+        for group in self._groups - groups:
             self._leave(group)
-        self.unjoined = 0
-        for group in groups - self._socket_by_group.keys():
-            if not self._join(group):
-                self.unjoined += 1
+        failed = {group for group in groups - self._groups if not self._join(group)}
+        self.unjoined = len(failed)
+        self._groups = groups - failed
 
     def _request(self, group: IPv6Address) -> bytes:
         return group.packed + struct.pack("=i", self._index)
@@ -73,3 +73,4 @@ class Memberships:
             joined.close()
         self._sockets.clear()
         self._socket_by_group.clear()
+        self._groups = frozenset()

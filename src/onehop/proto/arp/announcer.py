@@ -24,6 +24,7 @@ from onehop.proto.wire import BROADCAST, is_unicast
 # port that comes up slowly. RFC 5227 2.3 asks for two announcements in two seconds.
 REPEATS = (1.1, 1.1, 2.2)
 
+_BOTH_FORMS = (Operation.REQUEST, Operation.REPLY)
 _HEAD = b"\x08\x06" + FORMAT
 _REQUEST = _HEAD + b"\x00\x01"
 _REPLY = _HEAD + b"\x00\x02"
@@ -39,14 +40,15 @@ class ArpAnnouncer(Announcer):
 
     def _hold(self, address: IPAddress) -> Holding:
         assert isinstance(address, IPv4Address), "ARP was given an address of another family"
-        sender = self._own + address.packed
-        return Holding(
-            address,
-            self._own + _REPLY + sender,
-            tuple(
-                Send(frame=announcement(self._mac, address, operation))
-                for operation in (Operation.REQUEST, Operation.REPLY)
-            ),
+        return Holding(address, self._own + _REPLY + self._own + address.packed)
+
+    def _release(self, holding: Holding) -> None:
+        """ARP keeps nothing else for an address."""
+
+    def _announcements(self, address: IPAddress) -> tuple[Send, ...]:
+        assert isinstance(address, IPv4Address), "only such are held"
+        return tuple(
+            Send(frame=announcement(self._mac, address, operation)) for operation in _BOTH_FORMS
         )
 
     def receive_frame(self, frame: bytes, now: float) -> tuple[Effect, ...]:

@@ -42,20 +42,34 @@ class NdpAnnouncer(Announcer):
     def __init__(self, *, mac: Mac, repeats: tuple[float, ...] = REPEATS) -> None:
         super().__init__(mac=mac, repeats=repeats)
         self._own = mac.octets
+        # Addresses that end alike share a group (RFC 4291 2.7.1).
+        self._users_by_suffix: dict[bytes, int] = {}
+        self._group_by_suffix: dict[bytes, IPv6Address] = {}
 
     @property
     def groups(self) -> frozenset[IPv6Address]:
         """The groups to be a member of, for switches that listen to MLD (RFC 4861 7.2.1)."""
-        return frozenset(
-            solicited_node(holding.address)
-            for holding in self._holdings.values()
-            if isinstance(holding.address, IPv6Address)
-        )
+        return frozenset(self._group_by_suffix.values())
 
     def _hold(self, address: IPAddress) -> Holding:
         assert isinstance(address, IPv6Address), "NDP was given an address of another family"
-        unsolicited = self._advertisement(address, ALL_NODES, group_mac(ALL_NODES), False)
-        return Holding(address, unsolicited, (Send(frame=unsolicited),))
+        suffix = address.packed[13:]
+        self._users_by_suffix[suffix] = self._users_by_suffix.get(suffix, 0) + 1
+        if suffix not in self._group_by_suffix:
+            self._group_by_suffix[suffix] = solicited_node(address)
+        return Holding(address)
+
+    def _release(self, holding: Holding) -> None:
+        suffix = holding.address.packed[13:]
+        self._users_by_suffix[suffix] -= 1
+        if not self._users_by_suffix[suffix]:
+            del self._users_by_suffix[suffix]
+            del self._group_by_suffix[suffix]
+
+    def _announcements(self, address: IPAddress) -> tuple[Send, ...]:
+        assert isinstance(address, IPv6Address), "only such are held"
+        frame = self._advertisement(address, ALL_NODES, group_mac(ALL_NODES), False)
+        return (Send(frame=frame),)
 
     def _advertisement(
         self, target: IPv6Address, receiver: IPv6Address, mac: Mac, solicited: bool
@@ -101,6 +115,6 @@ class NdpAnnouncer(Announcer):
         holding.requests += 1
         if message.source_address == UNSPECIFIED:
             self._claimed(holding, asker.octets, now)
-            return (Send(frame=holding.answer),)
+            return self._announcements(message.target)
         answer = self._advertisement(message.target, message.source_address, asker, True)
         return (Send(frame=answer),)
