@@ -24,6 +24,7 @@ from tools.build_bpf import build
 from bench.row import ROOT, Measure, spread
 from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.libbpf import Object
+from onehop.adapters.bpf.loader import OBJECT
 from onehop.adapters.bpf.syscall import Map
 from onehop.model.service import Frontend, Protocol
 
@@ -34,6 +35,7 @@ FIRST_VIP, FIRST_POD = IPv4Address("10.96.0.0"), IPv4Address("10.244.0.0")
 PORT, TARGET, LINK = 9096, 9092, 1
 REDIRECT, PASS = 7, 0xFFFFFFFF
 RUNS = 1_000_000
+VERIFIED_OFFSET = 216  # verified_insns in struct bpf_prog_info
 LRU_FULL = 600_000  # two entries for each: more than the flow table holds
 # An Ethernet frame to the test run's device (no address), IPv4, TCP with ACK, 60 bytes in all.
 FRAME = (
@@ -142,8 +144,22 @@ def _one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def verified() -> list[Measure]:
+    """How many instructions the kernel's verifier walked through: it gives up at a million."""
+    shipped = Object(OBJECT)
+    shipped.load()
+    rows = []
+    for name in shipped.programs:
+        (walked,) = struct.unpack_from(
+            "=I", syscall.object_info(shipped.program_fd(name)), VERIFIED_OFFSET
+        )
+        rows.append(Measure(what=f"verified, {name}", value=walked, unit="instructions"))
+    shipped.close()
+    return rows
+
+
 def run(rounds: int) -> list[Measure]:
-    """A row for each case."""
+    """A row for each case, then what the verifier had to do."""
     with tempfile.TemporaryDirectory() as folder, _one_cpu():
         path = build(ROOT, Path(folder) / "program.bpf.o", SOURCE)
         benches = [Bench(case, path) for case in cases()]
@@ -152,7 +168,7 @@ def run(rounds: int) -> list[Measure]:
                 bench.measure()
         for bench in benches:
             bench.object.close()
-    return [_row(bench.case) for bench in benches]
+    return [_row(bench.case) for bench in benches] + verified()
 
 
 def _row(case: Case) -> Measure:
