@@ -252,20 +252,6 @@ def test_without_a_backend_nothing_answers_and_it_is_counted(datapath: Datapath)
         assert _ask(connection) == SEEN
 
 
-def test_a_pod_that_comes_back_on_another_device_is_found(datapath: Datapath) -> None:
-    """Routes are looked up again when they changed; until then the stack delivers."""
-    move = """
-        route del 10.0.2.233/32 dev lxc0
-        route add 10.0.2.233/32 dev lxc0 metric 7
-        route add 10.9.9.9/32 dev up0
-        route del 10.9.9.9/32 dev up0
-    """
-    _batch(move, "-netns", NODE)
-    assert not datapath.sync(WANT).failures
-    with _connect(VIP, 9096) as connection:
-        assert _ask(connection) == SEEN
-
-
 SPEAK = """
 import sys
 from pathlib import Path

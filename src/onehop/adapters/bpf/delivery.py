@@ -25,10 +25,14 @@ _PAIRS = ("veth", "netkit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How packets reach a local backend: `device` 0 means by the host's stack."""
+    """How packets reach a local backend: `device` 0 means by the host's stack.
+
+    `known` is false while a bridge has not seen the pod yet: it may be faster later.
+    """
 
     device: int = 0
     routed: bool = True
+    known: bool = True
 
 
 class Delivery:
@@ -111,7 +115,8 @@ class Delivery:
             if self._ready(way.device, attach=attach):
                 if backends.link(number) != way.device:
                     backends.set_link(number, way.device)
-                self._settled.add(number)
+                if way.known:
+                    self._settled.add(number)
         if attach:
             self._leave_idle({backends.link(number) for number in backends.local})
         return failures
@@ -120,7 +125,7 @@ class Delivery:
         found = self._ways.get(address)
         if found is None:
             found = self._look_up(address)
-            if found.routed:
+            if found.routed and found.known:
                 self._ways[address] = found
         return found
 
@@ -135,7 +140,9 @@ class Delivery:
             return Way()
         if device.kind == "bridge":
             port = self._netlink.bridge_port(device.index, address)
-            device = self._netlink.device(port) if port else None
+            if not port:
+                return Way(known=False)
+            device = self._netlink.device(port)
         return Way(device=device.index if device and device.kind in _PAIRS else 0)
 
     def _ready(self, device: int, *, attach: bool) -> bool:
