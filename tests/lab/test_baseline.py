@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,47 @@ def test_the_responder_answers_datagrams_too(lab: Lab) -> None:
     pod = lab.topology.pod("kafka/kafka-1")
     seen = datagram_greeting(lab, "client", pod.addresses[0], 9096)
     assert (seen.pod, seen.source) == ("kafka-1", CLIENT)
+
+
+DUAL = """
+{kind: Node, apiVersion: v1, metadata: {name: left},
+ status: {addresses: [{type: InternalIP, address: 10.1.0.5},
+                      {type: InternalIP, address: "fd00::5"}]}}
+---
+{kind: Node, apiVersion: v1, metadata: {name: right},
+ spec: {podCIDRs: [10.2.1.0/24, "fd01::/64"]},
+ status: {addresses: [{type: InternalIP, address: 10.1.0.6},
+                      {type: InternalIP, address: "fd00::6"}]}}
+---
+{kind: Pod, apiVersion: v1, metadata: {name: web, namespace: one},
+ spec: {nodeName: right, containers: [{name: a, ports: [{containerPort: 8080}]}]},
+ status: {podIPs: [{ip: 10.2.1.7}, {ip: "fd01::7"}]}}
+---
+{kind: Service, apiVersion: v1, metadata: {name: web, namespace: one},
+ spec: {type: NodePort, ports: [{name: a, port: 80, protocol: TCP, nodePort: 30080},
+                                {name: b, port: 80, protocol: UDP, nodePort: 30081}]}}
+---
+{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4,
+ metadata: {name: web-4, namespace: one, labels: {kubernetes.io/service-name: web}},
+ ports: [{name: a, port: 8080, protocol: TCP}, {name: b, port: 8080, protocol: UDP}],
+ endpoints: [{addresses: [10.2.1.7], nodeName: right}]}
+---
+{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv6,
+ metadata: {name: web-6, namespace: one, labels: {kubernetes.io/service-name: web}},
+ ports: [{name: a, port: 8080, protocol: TCP}, {name: b, port: 8080, protocol: UDP}],
+ endpoints: [{addresses: ["fd01::7"], nodeName: right}]}
+"""
+
+
+def test_both_families_and_both_protocols(tmp_path: Path) -> None:
+    """A node port of either protocol, at a node of either family, ends in the one pod."""
+    (tmp_path / "dual.yaml").write_text(DUAL)
+    name = f"labtest-{os.getpid()}-d"
+    with Lab.up(LabSpec(name=name, cluster=tmp_path, control=False)) as dual:
+        baseline.apply(dual)
+        for node in dual.topology.nodes:
+            for interface in node.addresses:
+                for ask, port in ((greeting, 30080), (datagram_greeting, 30081)):
+                    seen = ask(dual, "client", interface.ip, port)
+                    assert seen.pod == "web"
+                    assert seen.source.version == interface.version

@@ -65,6 +65,7 @@ def test_policies_move_the_address_and_what_the_pod_sees(lab: Lab) -> None:
         ("Local", "node1", CLIENT),
     ):
         lab.set_policy(policy)
+        greeting(lab, "client", EXTERNAL, 9096)  # whoever answers: the client must know a MAC
         wanted = f"? ({EXTERNAL}) at {MACS[node]} [ether] on enp1s0"
         eventually(
             lambda wanted=wanted: arp_line(lab, "client", EXTERNAL) == wanted,  # type: ignore[misc]
