@@ -106,10 +106,7 @@ def _datapath(
             sources=_addresses(store, settings.node),
         )
     except DatapathError as error:
-        return Refusal(
-            reason=Reason.DATAPATH_FAILED,
-            detail=f"{error}; --datapath=none announces without forwarding",
-        )
+        return Refusal(reason=error.reason, detail=str(error))
 
 
 def _addresses(store: Manifests, node: str) -> tuple[IPAddress, ...]:

@@ -39,16 +39,16 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onehop")
 def main() -> None:
-    r"""Bring a client to the node that serves it in one hop.
+    """Bring a client to the node that serves it in one hop.
 
     \b
-    onehop lab up          the article's cluster on this machine
-    onehop lab tour        its scenes, expected and seen
-    onehop service list    a node's service table, out of the kernel's maps
-    onehop explain NS/NAME why a Service has its address and its announcer
-    onehop controller      gives Services their addresses
-    onehop speaker         announces and forwards on one node
-    """
+    onehop lab up           the article's cluster on this machine
+    onehop lab tour         its scenes, expected and seen
+    onehop service list     a node's service table, out of the kernel's maps
+    onehop explain NS/NAME  why a Service has its address and its announcer
+    onehop controller       gives Services their addresses
+    onehop speaker          announces and forwards on one node
+    """  # noqa: D301  (click reads the backspace as: keep these lines)
 
 
 if __name__ == "__main__":
