@@ -114,7 +114,7 @@ class Allocator:
         gone = self._by_id.keys() - by_id.keys()
         come = by_id.keys() - self._by_id.keys()
         before, self._by_id = self._by_id, by_id
-        if not renewed and not self._contested and 2 * len(come) <= len(by_id):
+        if not renewed and 2 * len(come) <= len(by_id):
             for each in gone:
                 self._forget(before[each])
             for each in come:
@@ -182,8 +182,9 @@ class Allocator:
         if asked.addresses and asked.addresses != addresses:
             self._pending[service.key] = _Pending(service=service, request=asked)
             return
-        short = len(addresses) < len(asked.families)
-        if short and not asked.flexible and asked.refusal is None:
+        # While a request cannot be read, nothing changes: neither is a family added.
+        short = len(addresses) < len(asked.families) and asked.refusal is None
+        if short and not asked.flexible:
             self._pending[service.key] = _Pending(service=service, request=asked, before=addresses)
             return
         self._ledger.claim(held.share, held.numbers)

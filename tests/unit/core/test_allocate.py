@@ -115,6 +115,11 @@ def test_a_request_that_cannot_be_read_changes_nothing(
     )
 
 
+def test_a_slip_costs_no_address_to_a_service_that_lacks_a_family() -> None:
+    service = a_service("web", "10.1.0.5", **REQUIRE, **asking("x"))  # type: ignore[arg-type]
+    assert brief(statuses([DUAL], [service])["web"]) == "10.1.0.5 of dual"
+
+
 @pytest.mark.parametrize(
     ("pool", "answer"),
     [
@@ -302,6 +307,7 @@ class TestAllocator:
             {"b": a_service("b")},
             {"c": a_service("c", "10.1.0.4")},
             {"c": a_service("c", "10.1.0.3", type="NodePort")},
+            {"c": a_service("c", type="NodePort")},
             {"c": a_service("c", "10.1.0.3", labels={"x": "y"})},
             {"new": a_service("new")},
         ):

@@ -284,6 +284,45 @@ class Naive:
 V4_RANGES = ["10.0.0.0/30", "10.0.0.4-10.0.0.6", "10.0.1.0/31"]
 
 
+@st.composite
+def plain_services(draw: st.DrawFn, name: str) -> Service:
+    """A Service of one family, with what the oracle understands."""
+    marks = {
+        "metallb.io/allow-shared-ip": draw(st.sampled_from(["", "k", "k"])),
+        "metallb.io/address-pool": draw(st.sampled_from(["", "", "", "", "p", "q"])),
+    }
+    return a_service(
+        key=Key(name[0], name[1:]),
+        port=draw(st.integers(1, 2)),
+        annotations={mark: value for mark, value in marks.items() if value},
+        load_balancer_ip=draw(st.sampled_from(["", "", "", "", "10.0.0.1", "10.0.1.1"])),
+        created=draw(st.sampled_from(["1", "2"])),
+        ingress=(ip_address("10.0.0.2"),) if draw(st.integers(0, 5)) == 0 else (),
+    )
+
+
+@given(
+    st.tuples(*map(plain_services, NAMES)),
+    st.sampled_from([["p"], ["q"], ["p", "q"]]),
+    st.booleans(),
+    st.sampled_from([{}, {Key("a", "1"): "10.0.0.0"}, {Key("b", "2"): "10.0.0.1"}]),
+)
+def test_many_at_once_are_placed_as_the_oracle_places_them(
+    found: tuple[Service, ...], names: list[str], automatic: bool, gone: dict[Key, str]
+) -> None:
+    ranges = {"p": "10.0.0.0/30", "q": "10.0.1.0/31"}
+    kinds = [a_pool(name, ranges[name], auto_assign=automatic) for name in names]
+    known = Objects(
+        complete=True,
+        services={each.key: each for each in found},
+        pools={pool.key: pool for pool in kinds},
+        released={key: (ip_address(text),) for key, text in gone.items()},
+    )
+    desired = cluster_desired(known)
+    placed = {key: (*each.addresses, None)[0] for key, each in desired.statuses.items()}
+    assert placed == Naive(usable_pools(known), found).answer(known.released)
+
+
 class Cluster(RuleBasedStateMachine):
     """Random edits; after each the remembering allocator, the pure one and the oracle agree.
 

@@ -338,6 +338,23 @@ def test_a_search_sees_shared_addresses_that_join_after_it_began() -> None:
     assert [brief(found[f"t{n}"]) for n in range(3)] == [f"10.0.0.{n} of p" for n in (1, 2, 3)]
 
 
+def test_an_address_taken_meanwhile_may_be_shared_by_a_search_that_began_before() -> None:
+    """A takes .1, b joins it, c may join neither and takes .2, where d joins it."""
+    ports = {"a": 443, "b": 80, "c": 80, "d": 443}
+    services = [a_service(name, **SHARED, port=port) for name, port in ports.items()]  # type: ignore[arg-type]
+    found = statuses([DUAL], services)
+    assert [brief(found[name])[:8] for name in "abcd"] == [
+        "10.1.0.1", "10.1.0.1", "10.1.0.2", "10.1.0.2",
+    ]  # fmt: skip
+
+
+def test_one_that_may_share_asks_pools_that_others_used_up() -> None:
+    pools = [a_pool("a", "10.0.0.1/32"), a_pool("b", "10.0.1.1/32")]
+    services = [a_service("a", **SHARED), a_service("b"), a_service("c", **SHARED, port=443)]  # type: ignore[arg-type]
+    found = statuses(pools, services)
+    assert [found[name].pool for name in "abc"] == ["a", "b", "a"]
+
+
 def test_a_refused_share_says_what_stands_against_it() -> None:
     found = statuses(
         [DUAL],

@@ -62,6 +62,9 @@ class TestReleased:
             pytest.param(REQUIRE, ["10.0.0.2"], "10.1.0.1 fd01::1 of dual", id="dual: pool is v4"),
             pytest.param(PREFER, ["10.0.0.2"], "10.0.0.2 of small", id="prefers dual: v4 will do"),
             pytest.param(
+                PREFER, ["10.0.0.2", "fd01::5"], "10.0.0.2 of small", id="never from two pools"
+            ),
+            pytest.param(
                 PREFER, ["10.1.0.5", "fd01::5"], "10.1.0.5 fd01::5 of dual", id="both again"
             ),
         ],
@@ -69,6 +72,18 @@ class TestReleased:
     def test_coming_back(self, more: dict[str, object], before: list[str], answer: str) -> None:
         found = statuses([SMALL, DUAL], [a_service("web", **more)], {"web": before})
         assert brief(found["web"]) == answer
+
+    def test_it_comes_back_before_newer_wishes_for_it(self) -> None:
+        services = [a_service("a", **asking("10.0.0.2")), a_service("b"), a_service("web")]
+        found = statuses([SMALL], services, {"web": ["10.0.0.2"]})
+        assert [brief(found[name]) for name in ("a", "b", "web")] == [
+            "AddressInUse", "10.0.0.1 of small", "10.0.0.2 of small",
+        ]  # fmt: skip
+
+    def test_it_is_free_when_its_service_has_another(self) -> None:
+        services = [a_service("a", "10.0.0.2"), a_service("web")]
+        found = statuses([SMALL], services, {"a": ["10.0.0.1"]})
+        assert brief(found["web"]) == "10.0.0.1 of small"
 
     def test_it_is_not_given_back_while_another_holds_it(self) -> None:
         services = [a_service("a", "10.0.0.2"), a_service("web")]

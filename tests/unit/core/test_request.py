@@ -144,6 +144,12 @@ def test_a_request_puts_all_of_it_together() -> None:
     assert found.refusal.reason is Reason.ADDRESS_INVALID
 
 
+def test_annotations_of_others_ask_for_nothing() -> None:
+    found = request(a_service(annotations={"example.org/address-pool": "x"}))
+    assert not isinstance(found, Refusal)
+    assert (found.addresses, found.pool, found.flexible, found.refusal) == ((), "", False, None)
+
+
 def test_a_service_without_cluster_ip_asks_for_nothing_yet() -> None:
     found = request(a_service(cluster_ips=()))
     assert isinstance(found, Refusal)

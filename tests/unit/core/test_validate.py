@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.core.validate import problems, usable_pools
+from onehop.core.validate import judged_pools, problems, usable_pools
 from onehop.model.address import AddressRange
 from onehop.model.config import Pool
 from onehop.model.objects import Objects
@@ -75,6 +75,7 @@ def test_a_twin_may_take_the_place_of_a_pool_out_of_force() -> None:
         pools=[broken, twin], services=[a_service(annotations={"metallb.io/address-pool": "a"})]
     )
     assert [str(pool.key) for pool in usable_pools(objects)] == ["zoo/a"]
+    assert judged_pools(objects).refused == {}
     assert lines(objects) == [
         "IPAddressPool metallb-system/a spec.addresses: a pool needs at least one range"
         " [FieldInvalid]"
