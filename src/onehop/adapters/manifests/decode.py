@@ -55,25 +55,24 @@ def decoded(
     version, name = plain.get("apiVersion"), plain.get("kind")
     if list_kind and version is None and name is None:
         version, name = list_kind
-    for value, key in ((version, "apiVersion"), (name, "kind")):
-        if not isinstance(value, str) or not value:
-            yield _nameless(path, (key,), "is missing: this is not a Kubernetes object")
-            return
-    assert isinstance(version, str)
-    assert isinstance(name, str)
-    if name.endswith("List") and "items" in plain:
+    if not isinstance(version, str) or not isinstance(name, str):
+        field = "kind" if isinstance(version, str) else "apiVersion"
+        yield _nameless(path, (field,), "is missing: this is not a Kubernetes object")
+    elif name.endswith("List") and "items" in plain:
         yield from _items(plain["items"], path, (version, name.removesuffix("List")))
     elif (kind := KINDS.get((version, name))) is not None:
         yield _object(kind, name, plain, path)
 
 
 def _items(items: Plain, path: Path, list_kind: tuple[str, str]) -> Iterator[Decoded]:
-    if not isinstance(items, list):
-        if items is not None:
-            yield _nameless(path, ("items",), f"expected a list, got {_said(items)}")
-        return
-    for index, item in enumerate(items):
-        yield from decoded(item, (*path, "items", index), list_kind if list_kind[1] else None)
+    if path:
+        # Aliases could make a list of lists larger than any memory.
+        yield _nameless(path, ("items",), "a list cannot hold a list")
+    elif isinstance(items, list):
+        for index, item in enumerate(items):
+            yield from decoded(item, ("items", index), list_kind if list_kind[1] else None)
+    elif items is not None:
+        yield _nameless(path, ("items",), f"expected a list, got {_said(items)}")
 
 
 def _nameless(path: Path, field: Path, detail: str) -> Decoded:
@@ -81,12 +80,10 @@ def _nameless(path: Path, field: Path, detail: str) -> Decoded:
 
 
 def _object(kind: Kind, name: str, plain: dict[str, Plain], path: Path) -> Decoded:
-    key, fault = _key(kind, plain)
-    if key is None:
-        return Decoded(id=None, path=path, faults=(fault,) if fault else ())
+    key = _key(kind, plain)
+    if isinstance(key, Fault):
+        return Decoded(id=None, path=path, faults=(key,))
     identity = ObjectId(name, key)
-    if fault is not None:
-        return Decoded(id=identity, path=path, faults=(fault,))
     try:
         shape = msgspec.convert(plain, kind.shape)
     except msgspec.ValidationError as error:
@@ -107,22 +104,20 @@ class _MetaOnly(msgspec.Struct):
     metadata: _KeyOnly
 
 
-def _key(kind: Kind, plain: dict[str, Plain]) -> tuple[Key | None, Fault | None]:
+def _key(kind: Kind, plain: dict[str, Plain]) -> Key | Fault:
+    """The object's key; a fault when it has none that Kubernetes would allow."""
     try:
         meta = msgspec.convert(plain, _MetaOnly).metadata
     except msgspec.ValidationError as error:
-        return None, _shape_fault(plain, str(error))
+        return _shape_fault(plain, str(error))
     namespace = (meta.namespace or "default") if kind.namespaced else ""
-    key = Key(namespace, meta.name)
     if not kind.name_is_valid(meta.name):
-        return key, Fault(
-            path=("metadata", "name"), detail=f"{meta.name!r} is not a DNS name of lower case"
-        )
+        detail = f"{meta.name!r} is not a DNS name of lower case"
+        return Fault(path=("metadata", "name"), detail=detail)
     if namespace and not is_label(namespace):
-        return key, Fault(
-            path=("metadata", "namespace"), detail=f"{namespace!r} is not a DNS label"
-        )
-    return key, None
+        detail = f"{namespace!r} is not a DNS label"
+        return Fault(path=("metadata", "namespace"), detail=detail)
+    return Key(namespace, meta.name)
 
 
 def _shape_fault(plain: Plain, message: str) -> Fault:

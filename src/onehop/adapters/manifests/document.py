@@ -25,6 +25,8 @@ _SUBSTANCE = re.compile(r"^(?!---[ \t]*(?:#|\r?$)|\.\.\.|%|[ \t]*(?:#|\r?$))", r
 # Kubernetes' own objects nest about a dozen levels; beyond this a document is an attack.
 _DEPTH_LIMIT = 100
 _MERGE = "<<"
+# No field holds a longer number; Python itself refuses to convert more than 4300 digits.
+_DIGITS_LIMIT = 100
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _BASED = re.compile(r"[-+]?(?:0[0-7]+|0o[0-7]+|0x[0-9a-fA-F]+|0b[01]+)\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
@@ -223,6 +225,8 @@ def _resolved(text: str) -> Plain:
 
 
 def _number(text: str) -> Plain:
+    if len(text) > _DIGITS_LIMIT:
+        return text
     if _INT.match(text):
         return int(text.replace("_", ""))
     if _BASED.match(text):

@@ -14,6 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onehop.adapters.manifests import Manifests
+from onehop.adapters.manifests.decode import decoded
+from onehop.adapters.manifests.document import Plain
+from onehop.adapters.manifests.fault import field_name
+from onehop.adapters.manifests.kinds import KINDS
 from onehop.model.desired import ClusterDesired, ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason
@@ -216,3 +220,55 @@ def test_a_broken_file_changes_nothing_but_problems(
         after = store.objects()
         assert replace(after, problems=()) == replace(before, problems=())
         assert any(problem.source.endswith(file) for problem in after.problems)
+
+
+FIELDS = """
+    apiVersion kind metadata name namespace labels spec status type ports port protocol addresses
+    endpoints addressType conditions items serviceAllocation nodeSelectors clusterIPs
+"""
+KEYS = st.sampled_from(FIELDS.split())
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["v1", "List", "Service", "192.0.2.1", "Local", "In", "web", "80"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(
+    st.sampled_from(sorted(KINDS)),
+    st.dictionaries(KEYS, VALUES),
+    st.dictionaries(KEYS, VALUES),
+    st.dictionaries(KEYS, VALUES),
+)
+def test_any_content_is_a_value_or_faults(
+    kind: tuple[str, str], top: Plain, metadata: Plain, spec: Plain
+) -> None:
+    """Whatever stands in an object, it is decoded or refused with a field, and nothing else."""
+    assert isinstance(top, dict)
+    whole: Plain = {
+        **top,
+        "apiVersion": kind[0],
+        "kind": kind[1],
+        "metadata": metadata,
+        "spec": spec,
+    }
+    for each in decoded(whole):
+        assert each.value is None or not each.faults
+        assert all(fault.detail and field_name(fault.path) for fault in each.faults)
+
+
+@given(st.binary() | st.text().map(str.encode), st.sampled_from(("x.yaml", "x.json")))
+def test_any_bytes_are_objects_or_problems(content: bytes, name: str) -> None:
+    """No file can stop the store, and another one is read beside it."""
+    with an_empty_folder() as (folder, store):
+        (folder / name).write_bytes(content)
+        (folder / "y.yaml").write_text(a_namespace("one"))
+        store.refresh()
+        assert Key("", "one") in store.objects().namespaces
+        for problem in store.objects().problems:
+            assert problem.detail
