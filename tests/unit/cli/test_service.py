@@ -39,7 +39,7 @@ def test_half_a_datapath_names_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def pins(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def pins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What a speaker left that has ended meanwhile."""
     with ExitStack() as stack:
         stack.enter_context(namespace())
