@@ -89,34 +89,53 @@ def decode(frame: bytes) -> Message:
         raise DecodeError("code", _PAYLOAD_OFFSET + 1, "not 0")
     _verify(source_address, destination_address, payload)
     icmp.octets(2, "checksum")
+    body = _solicitation if kind == SOLICITATION else _advertisement
+    return body(icmp, (destination, source), (source_address, destination_address))
+
+
+def _solicitation(
+    icmp: Reader, macs: tuple[Mac, Mac], addresses: tuple[IPv6Address, IPv6Address]
+) -> NeighbourSolicitation:
+    """What follows the checksum in RFC 4861 4.3."""
+    icmp.octets(4, "reserved")
+    target = _target(icmp)
+    link_layer = _link_layer(icmp, _SOURCE_LINK_LAYER)
+    _check_duplicate_detection(*addresses, link_layer)
+    return NeighbourSolicitation(
+        destination=macs[0],
+        source=macs[1],
+        source_address=addresses[0],
+        destination_address=addresses[1],
+        target=target,
+        link_layer=link_layer,
+    )
+
+
+def _advertisement(
+    icmp: Reader, macs: tuple[Mac, Mac], addresses: tuple[IPv6Address, IPv6Address]
+) -> NeighbourAdvertisement:
+    """What follows the checksum in RFC 4861 4.4."""
     flags = icmp.uint(4, "flags") >> 24
-    target = IPv6Address(icmp.octets(16, "target"))
-    if target.is_multicast:
-        raise DecodeError("target", TARGET_OFFSET, "a multicast address")
-    if kind == SOLICITATION:
-        link_layer = _link_layer(icmp, _SOURCE_LINK_LAYER)
-        _check_duplicate_detection(source_address, destination_address, link_layer)
-        return NeighbourSolicitation(
-            destination=destination,
-            source=source,
-            source_address=source_address,
-            destination_address=destination_address,
-            target=target,
-            link_layer=link_layer,
-        )
-    if destination_address.is_multicast and flags & _SOLICITED:
+    if addresses[1].is_multicast and flags & _SOLICITED:
         raise DecodeError("flags", _PAYLOAD_OFFSET + 4, "solicited, yet sent to a group")
     return NeighbourAdvertisement(
-        destination=destination,
-        source=source,
-        source_address=source_address,
-        destination_address=destination_address,
-        target=target,
+        destination=macs[0],
+        source=macs[1],
+        source_address=addresses[0],
+        destination_address=addresses[1],
+        target=_target(icmp),
         router=bool(flags & _ROUTER),
         solicited=bool(flags & _SOLICITED),
         override=bool(flags & _OVERRIDE),
         link_layer=_link_layer(icmp, _TARGET_LINK_LAYER),
     )
+
+
+def _target(icmp: Reader) -> IPv6Address:
+    target = IPv6Address(icmp.octets(16, "target"))
+    if target.is_multicast:
+        raise DecodeError("target", TARGET_OFFSET, "a multicast address")
+    return target
 
 
 def _ipv6(reader: Reader) -> tuple[IPv6Address, IPv6Address, bytes]:
