@@ -76,6 +76,10 @@ class FakeDatapath:
             node_addresses=tuple(self._addresses),  # type: ignore[arg-type]
         )
 
+    def fileno(self) -> int:
+        """Nothing ever changes beneath it."""
+        return -1
+
     def close(self) -> None:
         """What is held stays."""
 

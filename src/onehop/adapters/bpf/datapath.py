@@ -148,6 +148,7 @@ class Datapath:
         frontend loses its last backend, and no program is attached anew, since that takes long.
         """
         try:
+            self._delivery.notice()  # first, or a failure would leave `fileno` readable for ever
             return self._sync(want, shrink=shrink)
         except DatapathError as error:  # unclear what was done: look again before the next one
             self._adopted = False

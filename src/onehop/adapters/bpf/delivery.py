@@ -58,21 +58,28 @@ class Delivery:
         self._seated: set[int] = set()
         self._idle: dict[int, float] = {}
         self._uplinks_done = False
+        self._moved = False
 
     def fileno(self) -> int:
         """Readable when links or routes changed: time to sync again."""
         return self._changes.fileno()
+
+    def notice(self) -> None:
+        """Take in that links or routes changed, even if nothing can be done about it now."""
+        self._moved = self._changes.any() or self._moved
 
     def sync(self, backends: Backends, *, attach: bool) -> list[Failure]:
         """Seat the uplinks' programs, then bring local backends to their devices.
 
         Without `attach` only devices that have their program already come into use.
         """
-        if self._changes.any():
+        self.notice()
+        if self._moved:
             self._ways.clear()
             self._settled.clear()
             self._uplinks_done = False
             self._drop_lost()
+            self._moved = False
         failures = [] if self._uplinks_done else self._seat_uplinks()
         if self._fast:
             failures += self._bring(backends, attach=attach)
