@@ -6,7 +6,7 @@ from onehop.adapters.telemetry import Log
 from onehop.app.loop import Ring
 from onehop.app.ports import Store
 from onehop.core.allocate import Allocator
-from onehop.core.validate import problems
+from onehop.core.validate import Validator
 from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem
@@ -19,6 +19,7 @@ class Controller:
         self._store = store
         self._log = log
         self._allocator = Allocator(lb_class=lb_class)
+        self._validator = Validator()
         self._told: frozenset[Problem] = frozenset()
         self._last: ClusterDesired | None = None
 
@@ -41,7 +42,7 @@ class Controller:
         await ring.run()
 
     def _tell(self, objects: Objects) -> None:
-        now = frozenset((*objects.problems, *problems(objects)))
+        now = frozenset((*objects.problems, *self._validator.problems(objects)))
         for problem in sorted(now - self._told, key=str):
             self._log("problem", what=str(problem))
         for problem in sorted(self._told - now, key=str):

@@ -21,7 +21,7 @@ from onehop.core.candidates import PoolTable
 from onehop.core.placement import Held, Placement, keepable, lacks
 from onehop.core.request import Request, not_in_charge, request
 from onehop.core.sharing import Ledger, number
-from onehop.core.validate import judged_pools
+from onehop.core.validate import identical, judged_pools
 from onehop.model.address import IPAddress
 from onehop.model.config import Namespace, Pool
 from onehop.model.desired import ClusterDesired, ServiceStatus
@@ -62,7 +62,7 @@ class Allocator:
 
     def __init__(self, *, lb_class: str | None = None) -> None:
         self._lb_class = lb_class
-        self._inputs: tuple[tuple[Pool, ...], tuple[Namespace, ...]] | None = None
+        self._inputs: tuple[Pool | Namespace, ...] = ()
         self._table = PoolTable((), {}, ())
         self._by_id: dict[int, Service] = {}
         self._reset()
@@ -136,9 +136,10 @@ class Allocator:
         pools = tuple(objects.pools.values())
         by_labels = any(pool.allocation and pool.allocation.namespace_selectors for pool in pools)
         namespaces = tuple(objects.namespaces.values()) if by_labels else ()
-        if self._inputs is not None and _same(self._inputs, (pools, namespaces)):
+        inputs: tuple[Pool | Namespace, ...] = (*pools, *namespaces)
+        if identical(inputs, self._inputs):
             return False
-        self._inputs = (pools, namespaces)
+        self._inputs = inputs
         judgement = judged_pools(objects)
         self._table = PoolTable(judgement.usable, judgement.refused, namespaces)
         return True
@@ -240,17 +241,6 @@ class Allocator:
 
 def _age(service: Service) -> tuple[str, str, str]:
     return (service.created, service.key.namespace, service.key.name)
-
-
-def _same(
-    one: tuple[tuple[Pool, ...], tuple[Namespace, ...]],
-    other: tuple[tuple[Pool, ...], tuple[Namespace, ...]],
-) -> bool:
-    """Whether both hold the identical objects in the identical order."""
-    return all(
-        len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
-        for mine, theirs in zip(one, other, strict=True)
-    )
 
 
 def lacks_other(held: Held, asked: Request) -> bool:

@@ -54,6 +54,11 @@ def annotation(service: Service, name: str) -> tuple[str, str] | None:
     return None
 
 
+def asks(service: Service) -> bool:
+    """Whether the Service says anything that the controller reads as a wish."""
+    return bool(service.load_balancer_ip) or not _READ.isdisjoint(service.annotations)
+
+
 def not_in_charge(service: Service, lb_class: str | None) -> Refusal | None:
     """Why the controller leaves a Service alone; None when it is in charge of it."""
     if service.type != "LoadBalancer":
@@ -100,7 +105,7 @@ def request(service: Service) -> Request | Refusal:
     flexible = len(families) == 2 and service.family_policy is FamilyPolicy.PREFER_DUAL
     asked: tuple[IPAddress, ...] | Refusal = ()
     pool = None
-    if service.load_balancer_ip or not _READ.isdisjoint(service.annotations):
+    if asks(service):
         asked = requested_addresses(service)
         pool = annotation(service, ADDRESS_POOL)
     return Request(

@@ -8,14 +8,16 @@ themselves are read, and refused, where the object is read.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_
 
 from onehop.core.candidates import merged
 from onehop.core.request import (
     ADDRESS_POOL,
     LOAD_BALANCER_IPS,
     annotation,
+    asks,
     families_needed,
     requested_addresses,
 )
@@ -24,7 +26,7 @@ from onehop.model.address import AddressRange, family_of
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
-from onehop.model.service import Service
+from onehop.model.service import Key, Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +49,57 @@ def usable_pools(objects: Objects) -> tuple[Pool, ...]:
 
 def problems(objects: Objects) -> tuple[Problem, ...]:
     """Everything wrong with the configuration as a whole, in a fixed order."""
-    judgement = judged_pools(objects)
-    found = list(judgement.problems)
-    names = {pool.key.name for pool in judgement.usable}
-    for _, advertisement in sorted(objects.l2_advertisements.items()):
-        found += _advertisement_problems(advertisement, names, judgement.refused)
-    for _, service in sorted(objects.services.items()):
-        if service.type == "LoadBalancer" and (service.annotations or service.load_balancer_ip):
-            found += _service_problems(service, names, judgement.refused)
-    return tuple(found)
+    return Validator().problems(objects)
+
+
+def identical(one: Sequence[object], other: Sequence[object]) -> bool:
+    """Whether both hold the identical objects in the identical order."""
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+class Validator:
+    """Answers what `problems` answers, again and again, at the cost of what changed."""
+
+    def __init__(self) -> None:
+        self._pools: tuple[Pool, ...] = ()
+        self._judgement = Judgement(usable=(), refused={}, problems=())
+        self._names: frozenset[str] = frozenset()
+        self._by_id: dict[int, Service] = {}
+        self._faults: dict[Key, tuple[Problem, ...]] = {}
+
+    def problems(self, objects: Objects) -> tuple[Problem, ...]:
+        """Everything wrong with the configuration as a whole, in a fixed order."""
+        self._renew_pools(objects)
+        services = objects.services.values()
+        by_id = dict(zip(map(id, services), services, strict=True))
+        before, self._by_id = self._by_id, by_id
+        for each in before.keys() - by_id.keys():
+            self._faults.pop(before[each].key, None)
+        for each in by_id.keys() - before.keys():
+            self._review(by_id[each])
+        found = list(self._judgement.problems)
+        for _, advertisement in sorted(objects.l2_advertisements.items()):
+            found += _advertisement_problems(advertisement, self._names, self._judgement.refused)
+        for _, faults in sorted(self._faults.items()):
+            found += faults
+        return tuple(found)
+
+    def _renew_pools(self, objects: Objects) -> None:
+        """Judge the pools anew if they changed, and forget what was said of Services then."""
+        pools = tuple(objects.pools.values())
+        if identical(pools, self._pools):
+            return
+        self._pools = pools
+        self._judgement = judged_pools(objects)
+        self._names = frozenset(pool.key.name for pool in self._judgement.usable)
+        self._by_id = {}
+        self._faults = {}
+
+    def _review(self, service: Service) -> None:
+        if service.type == "LoadBalancer" and asks(service):
+            faults = _service_problems(service, self._names, self._judgement.refused)
+            if faults:
+                self._faults[service.key] = tuple(faults)
 
 
 def judged_pools(objects: Objects) -> Judgement:
@@ -147,7 +191,7 @@ def _unknown(name: str, refused: Mapping[str, str]) -> str:
 
 
 def _advertisement_problems(
-    advertisement: L2Advertisement, names: set[str], refused: Mapping[str, str]
+    advertisement: L2Advertisement, names: frozenset[str], refused: Mapping[str, str]
 ) -> list[Problem]:
     found = []
     for index, name in enumerate(advertisement.pools):
@@ -171,7 +215,7 @@ def _advertisement_problems(
 
 
 def _service_problems(
-    service: Service, names: set[str], refused: Mapping[str, str]
+    service: Service, names: frozenset[str], refused: Mapping[str, str]
 ) -> list[Problem]:
     """What is wrong with the annotations and the address request of one Service."""
     found = []

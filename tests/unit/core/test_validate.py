@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.core.validate import judged_pools, problems, usable_pools
+from onehop.core.validate import Validator, judged_pools, problems, usable_pools
 from onehop.model.address import AddressRange
 from onehop.model.config import Pool
 from onehop.model.objects import Objects
@@ -217,6 +217,36 @@ def test_pools_in_force_are_disjoint_and_independent_of_order(
         if not any(held & other for other in expected.values()):
             expected[name] = held
     assert usable == [f"metallb-system/{name}" for name in expected]
+
+
+TEXTS = ["", "10.0.0.1", "fd00::1", "oops"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.sampled_from(TEXTS), st.sampled_from("pq"), st.booleans()
+        ),
+        max_size=12,
+    )
+)
+def test_memory_makes_no_difference(edits: list[tuple[str, str, str, bool]]) -> None:
+    """Pools come and go, Services are edited and deleted: what is told is what is wrong now."""
+    validator = Validator()
+    services: dict[str, Service] = {}
+    pools: dict[str, Pool] = {}
+    for name, asked, pool, away in edits:
+        named = {"metallb.io/address-pool": pool}
+        services[name] = a_service(name, load_balancer_ip=asked, annotations=named)
+        pools[pool] = a_pool(pool) if asked else a_pool(pool, "10.0.0.0/24")
+        if away:
+            (services if asked else pools).pop(name if asked else pool)
+        objects = the_objects(
+            pools=pools.values(),
+            services=services.values(),
+            advertisements=[an_advertisement(pools=(pool,))],
+        )
+        assert validator.problems(objects) == problems(objects)
 
 
 def test_a_problem_is_a_value_of_the_model() -> None:
