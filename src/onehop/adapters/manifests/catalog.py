@@ -36,6 +36,9 @@ class _File:
     problems: tuple[Problem, ...] = ()
 
 
+_EMPTY = _File()
+
+
 class Catalog:
     """All files by path, and the objects in force."""
 
@@ -45,25 +48,30 @@ class Catalog:
         self._contested: set[ObjectId] = set()
         self._troubled: set[str] = set()
 
-    def load(self, path: str) -> tuple[bool, set[ObjectId]]:
-        """Read a file again: whether it is there, and the objects that this may have changed."""
-        old = self._files.get(path)
+    def load(self, path: str, *, hasty: bool) -> set[ObjectId] | None:
+        """Read a file again: the objects that this may have changed.
+
+        None, and nothing done, when the read is `hasty` and what was found would take an object
+        away or bring a fault: then somebody may be about to write the rest.
+        """
+        old = self._files.get(path, _EMPTY)
         try:
             text = text_of(path)
         except UnreadableError as error:
             new = _unreadable(path, str(error), old)
         else:
-            if text is None:
-                return False, self._drop(path)
-            new = _file(path, text, old)
+            new = _EMPTY if text is None else _file(path, text, old)
+        if hasty and _worse(old, new):
+            return None
         self._files[path] = new
+        if new is _EMPTY:
+            del self._files[path]
         (self._troubled.add if new.problems else self._troubled.discard)(path)
-        return True, self._exchange(path, old.objects if old else {}, new.objects)
+        return self._exchange(path, old.objects, new.objects)
 
-    def _drop(self, path: str) -> set[ObjectId]:
-        old = self._files.pop(path, None)
-        self._troubled.discard(path)
-        return self._exchange(path, old.objects, {}) if old else set()
+    def holds(self, path: str) -> bool:
+        """Whether there was a file at `path` when it was last read."""
+        return path in self._files
 
     def _exchange(
         self,
@@ -115,20 +123,23 @@ def _duplicate(path: str, line: int, name: ObjectId, first: str) -> Problem:
     )
 
 
-def _unreadable(path: str, why: str, old: _File | None) -> _File:
+def _worse(old: _File, new: _File) -> bool:
+    lost = old.objects.keys() - new.objects.keys()
+    return bool(lost) or bool(new.problems and new.problems != old.problems)
+
+
+def _unreadable(path: str, why: str, old: _File) -> _File:
     problem = Problem(
         source=path, line=0, object="", field="", reason=Reason.MANIFEST_UNREADABLE, detail=why
     )
-    old = old or _File()
     return _File(parsed=old.parsed, objects=old.objects, problems=(problem,))
 
 
-def _file(path: str, text: str, old: _File | None) -> _File:
+def _file(path: str, text: str, before: _File) -> _File:
     parsed: dict[bytes, _Parsed] = {}
     objects: dict[ObjectId, tuple[Value, int]] = {}
     problems: list[Problem] = []
     seen: set[ObjectId] = set()
-    before = old or _File()
     for chunk in chunks(text):
         digest = blake2b(chunk.text.encode(), digest_size=16).digest()
         result = parsed.get(digest) or before.parsed.get(digest) or _parse(chunk.text)

@@ -86,13 +86,6 @@ class Tree:
         stale, self._stale = self._stale, set()
         return stale
 
-    def in_doubt(self, path: str) -> bool:
-        """Whether the file is on its way: gone or emptied just now, perhaps to be written anew."""
-        try:
-            return path not in self._written and os.stat(path).st_size == 0
-        except OSError:
-            return True
-
     def being_written(self, paths: Iterable[str]) -> set[str]:
         """Those of `paths` that were created and are not closed yet."""
         return self._written.intersection(paths)

@@ -39,8 +39,10 @@ _FIELDS = {
     "L2Advertisement": "l2_advertisements",
 }
 
-# Between an editor's unlink and its create lie microseconds; this is for a busy machine.
+# Between an editor's unlink or truncate and its close lie microseconds or a sync of the disk.
 _SETTLE_SECONDS = 0.005
+# No stream of changes may keep the others waiting for longer.
+_PATIENCE_SECONDS = 0.020
 _V = TypeVar("_V")
 
 
@@ -84,12 +86,7 @@ class Manifests:
 
     def _refreshed(self) -> bool:
         events = self._inotify.events()
-        touched: set[ObjectId] = set()
-        for path in self._settled(events):
-            there, names = self._catalog.load(path)
-            touched |= names
-            if not there:
-                self._tree.forget(path)
+        touched = self._load(events)
         keys = self._state.refresh(events)
         touched |= {ObjectId("Service", key) for key in keys}
         return self._publish(touched)
@@ -105,21 +102,33 @@ class Manifests:
         """Stop watching; twice is fine."""
         self._inotify.close()
 
-    def _settled(self, events: list[Event]) -> set[str]:
-        """The files to read again; one that has just gone is given a moment to come back."""
-        stale = self._tree.changes(events)
-        if not self._objects.complete:
-            return stale
-        until = time.monotonic() + _SETTLE_SECONDS
-        while any(self._tree.in_doubt(path) for path in stale):
-            left = until - time.monotonic()
-            if left <= 0.0:
+    def _load(self, events: list[Event]) -> set[ObjectId]:
+        """Read the files that changed; `events` grows by those that come meanwhile.
+
+        A file that got worse is given a moment, in which whoever writes it may go on.
+        """
+        touched: set[ObjectId] = set()
+        until = time.monotonic() + _PATIENCE_SECONDS
+        hasty = self._objects.complete
+        pending = self._tree.changes(events)
+        while pending := pending - self._tree.being_written(pending):
+            doubtful = {path for path in pending if not self._loaded(path, touched, hasty=hasty)}
+            if not doubtful:
                 break
-            more = self._inotify.events(timeout=left)
+            more = self._inotify.events(timeout=_SETTLE_SECONDS)
             events += more
-            stale |= self._tree.changes(more)
-            stale -= self._tree.being_written(stale)
-        return stale - self._tree.being_written(stale)
+            hasty = bool(more) and time.monotonic() < until
+            pending = doubtful | self._tree.changes(more)
+        return touched
+
+    def _loaded(self, path: str, touched: set[ObjectId], *, hasty: bool) -> bool:
+        names = self._catalog.load(path, hasty=hasty)
+        if names is None:
+            return False
+        touched |= names
+        if not self._catalog.holds(path):
+            self._tree.forget(path)
+        return True
 
     def _publish(self, touched: set[ObjectId]) -> bool:
         old = self._objects
