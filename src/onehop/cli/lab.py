@@ -19,7 +19,7 @@ import click
 
 from onehop.cli import options
 from onehop.lab import namespace
-from onehop.lab.lifecycle import require_root, take_down
+from onehop.lab.lifecycle import abandon, require_root, take_down
 from onehop.lab.state import LabError, Layout, labs
 
 _NAME = click.option(
@@ -78,7 +78,7 @@ def up(
         kafka=not no_kafka,
         control=not bare,
     )
-    with _plainly(), _ended_by_signals():
+    with _plainly(), _ended_by_signals(Layout(name)):
         built = Lab.up(spec)
     hosts = ", ".join(built.topology.hosts)
     click.echo(f"lab {name} is up: {hosts}")
@@ -176,15 +176,22 @@ def _plainly() -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that they too leave nothing."""
+def _ended_by_signals(layout: Layout) -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that they too leave nothing.
+
+    An interrupt that comes when the lab is just complete takes it down all the same; one that
+    comes later, while the process ends, is too late and ignored.
+    """
 
     def unwind(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {n: signal.signal(n, unwind) for n in (signal.SIGTERM, signal.SIGHUP)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, unwind)
     try:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    except (KeyboardInterrupt, SystemExit):
+        abandon(layout)
+        raise

@@ -50,6 +50,14 @@ def take_down(layout: Layout, supervisor: Supervisor | None = None) -> bool:
     return True
 
 
+def abandon(layout: Layout) -> None:
+    """Take the lab down if this very process built it; anybody else's stays."""
+    record = layout.read()
+    if record is not None and record.builder == os.getpid():
+        with undisturbed():
+            take_down(layout)
+
+
 def _builds_elsewhere(record: Record) -> bool:
     return record.builder != os.getpid() and start_time(record.builder) == record.builder_started
 
