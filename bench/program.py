@@ -37,13 +37,15 @@ REDIRECT, PASS = 7, 0xFFFFFFFF
 RUNS = 1_000_000
 VERIFIED_OFFSET = 216  # verified_insns in struct bpf_prog_info
 LRU_FULL = 600_000  # two entries for each: more than the flow table holds
-# An Ethernet frame to the test run's device (no address), IPv4, TCP with ACK, 60 bytes in all.
+SYN, ACK = 0x02, 0x10
+# An Ethernet frame to the test run's device (no address), IPv4, TCP, 60 bytes in all.
 FRAME = (
     bytes(12)
     + bytes.fromhex("0800 45000028000040004006 0000 00000000 00000000".replace(" ", ""))
-    + bytes.fromhex("0000 0000 00000001 00000001 5010 0200 0000 0000".replace(" ", ""))
+    + bytes.fromhex("0000 0000 00000001 00000001 5000 0200 0000 0000".replace(" ", ""))
     + bytes(6)
 )
+FLAGS_OFFSET = 14 + 20 + 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class Case:
     services: int
     flows: int
     served: bool = True
+    flags: int = ACK
     verdict: int = REDIRECT
     times: list[int] = field(default_factory=list)
     floors: list[int] = field(default_factory=list)
@@ -65,7 +68,8 @@ def cases() -> tuple[Case, ...]:
         Case(what="flow hit, 1 service, 10 000 flows", services=1, flows=10_000),
         Case(what="flow hit, 1 000 services, 10 000 flows", services=1_000, flows=10_000),
         Case(what="flow hit, 10 000 services, 100 000 flows", services=10_000, flows=100_000),
-        Case(what="new flow", services=1_000, flows=0),
+        Case(what="new flow", services=1_000, flows=0, flags=SYN),
+        Case(what="unknown flow, from the midst of a connection", services=1_000, flows=0),
         Case(
             what="packet of no service, 10 000 flows",
             services=1_000,
@@ -122,7 +126,9 @@ class Bench:
     def run(self, program: str, repeat: int) -> int:
         """Nanoseconds for one run, after a look at the verdict."""
         descriptor = self.object.program_fd(program)
-        verdict, _, nanoseconds = syscall.run_program(descriptor, FRAME, repeat)
+        frame = bytearray(FRAME)
+        frame[FLAGS_OFFSET] = self.case.flags
+        verdict, _, nanoseconds = syscall.run_program(descriptor, bytes(frame), repeat)
         wanted = self.case.verdict if program == "bench_run" else PASS
         if verdict != wanted:
             raise RuntimeError(f"{self.case.what}: {program} said {verdict}, not {wanted}")

@@ -150,22 +150,20 @@ static __always_inline __be16 candidate(__u32 hash, __u32 try)
 }
 
 /*
- * Whether the place at `key`, or the same at one of the candidate ports, is this flow's already;
- * `key` is left at it, and unchanged when there is none.
+ * Whether one of the first candidates is this flow's already; `key` is left at it. Not all of
+ * them are looked at: whoever sends packets of no connection must not make us search at length.
  */
-static __noinline int find_own_place(struct tuple *key, const struct flow *half, __u32 hash)
+static __noinline int find_own_port(struct tuple *key, const struct flow *half, __u32 hash)
 {
-	__be16 first = key->destination_port;
 	struct flow *occupant;
 
 #pragma clang loop unroll(disable)
-	for (__u32 try = 0; try <= PORT_TRIES; try++) {
+	for (__u32 try = 0; try < LOST_TRIES; try++) {
+		key->destination_port = candidate(hash, try);
 		occupant = bpf_map_lookup_elem(&flows, key);
 		if (occupant && same_tuple(&occupant->rewrite, &half->rewrite))
 			return 1;
-		key->destination_port = candidate(hash, try);
 	}
-	key->destination_port = first;
 	return 0;
 }
 
@@ -205,24 +203,25 @@ static __always_inline int node_address(const struct packet *packet, struct addr
  * Chooses where the answer comes to, and claims that place. A local backend answers to the
  * client itself; only when the same client and port reach the pod through another frontend
  * already does the flow take a port, still in the client's name. A remote backend must answer
- * to this node. A packet from the midst of a connection looks for what was lost of it first.
+ * to this node. A packet from the midst of a connection looks for the port it had before.
  */
 static __always_inline int place_answer(const struct packet *packet, __u32 hash,
 					const struct backend *backend, struct tuple *key,
 					const struct flow *half)
 {
-	int local = backend->flags & BACKEND_LOCAL;
-	int reason = local ? CONTINUE : node_address(packet, &key->destination);
+	int reason;
 
-	if (reason)
-		return reason;
-	if (packet->tcp && !begins(packet) && find_own_place(key, half, hash))
-		return claim(key, half);
-	if (local) {
+	if (backend->flags & BACKEND_LOCAL) {
 		reason = claim(key, half);
 		if (reason != PORTS_EXHAUSTED)
 			return reason;
+	} else {
+		reason = node_address(packet, &key->destination);
+		if (reason)
+			return reason;
 	}
+	if (packet->tcp && !begins(packet) && find_own_port(key, half, hash))
+		return claim(key, half);
 	return take_port(key, half, hash);
 }
 

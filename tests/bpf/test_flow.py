@@ -275,8 +275,6 @@ class TestClash:
         kernel.uplink(second)
         before = kernel.flow(Tuple.of(second))
         kernel.forget(Tuple.of(second))
-        kernel.forget(FORTH)
-        kernel.forget(BACK)
         kernel.uplink(replace(second, flags=ACK))
         after = kernel.flow(Tuple.of(second))
         assert before is not None
