@@ -121,6 +121,8 @@ class _Sync:
 
     def run(self, want: ClusterDesired) -> Report:
         for key, addresses in want.released.items():
+            if self._known[RELEASED].get(key, _SPOILT)[1] == addresses:
+                continue
             self._write(RELEASED, key, released_text(key, addresses), addresses)
         for key, status in want.statuses.items():
             if self._done.get(key) is not status and self._write(
