@@ -96,12 +96,14 @@ class Datapath:
         self._ring = ring
         self._frontends = Frontends(self._loaded.maps, ring, clock)
         self._netlink = Netlink()
+        try:
+            links = self._links(hook, uplinks)
+        except DatapathError:
+            self._netlink.close()
+            self._loaded.close()
+            raise
         self._delivery = Delivery(
-            self._links(hook, uplinks),
-            self._netlink,
-            uplinks,
-            fast=delivery != "stack",
-            clock=clock,
+            links, self._netlink, uplinks, fast=delivery != "stack", clock=clock
         )
         self._applied: dict[Key, tuple[FrontendDesired, ...]] = {}
         self._keys: dict[Key, tuple[bytes, ...]] = {}

@@ -112,21 +112,31 @@ class Delivery:
         self._settled &= backends.local
         for number in sorted(backends.local - self._settled):
             address = backends.address(number)
-            way = self._way(address)
-            if not way.routed:
-                refusal = Refusal(reason=Reason.BACKEND_UNROUTED, detail=str(address))
+            refusal = self._bring_one(backends, number, address, attach=attach)
+            if refusal is not None:
                 failures.append(self._failure(f"backend {address}", refusal))
-                if backends.link(number):
-                    backends.set_link(number, 0)
-                continue
-            if self._ready(way.device, attach=attach):
-                if backends.link(number) != way.device:
-                    backends.set_link(number, way.device)
-                if way.known:
-                    self._settled.add(number)
         if attach:
             self._leave_idle({backends.link(number) for number in backends.local})
         return failures
+
+    def _bring_one(
+        self, backends: Backends, number: int, address: IPAddress, *, attach: bool
+    ) -> Refusal | None:
+        way = self._way(address)
+        if not way.routed:
+            if backends.link(number):
+                backends.set_link(number, 0)
+            return Refusal(reason=Reason.BACKEND_UNROUTED, detail=str(address))
+        try:
+            ready = self._ready(way.device, attach=attach)
+        except KernelError as error:  # the stack goes on delivering
+            return Refusal(reason=Reason.LINK_FAILED, detail=f"{error.operation}: {error.why}")
+        if ready:
+            if backends.link(number) != way.device:
+                backends.set_link(number, way.device)
+            if way.known:
+                self._settled.add(number)
+        return None
 
     def _way(self, address: IPAddress) -> Way:
         found = self._ways.get(address)
@@ -156,13 +166,9 @@ class Delivery:
         seat = Seat(Place.POD_INGRESS, device)
         if not device or self._links.attached(seat):
             return True
-        if not attach:
-            return False
-        try:
+        if attach:
             self._links.attach(seat)
-        except KernelError:
-            return False  # the device went away meanwhile: its event brings us back
-        return True
+        return attach
 
     def _leave_idle(self, used: set[int]) -> None:
         now = self._clock()

@@ -125,7 +125,7 @@ class Loaded:
     def _own(self, info: MapInfo) -> Map:
         path = self.pin_dir / info.name
         if path.exists():
-            found = Map(syscall.pinned(path), info.name)
+            found = self.maps[info.name] = Map(syscall.pinned(path), info.name)
             self._compare(found, _shape(info))
             return found
         fd = syscall.create_map(info)
@@ -137,9 +137,11 @@ class Loaded:
         if not path.exists():
             return
         found = Map(syscall.pinned(path), each.name)
-        self._compare(found, each.shape)
-        each.reuse(found.fd)
-        found.close()
+        try:
+            self._compare(found, each.shape)
+            each.reuse(found.fd)
+        finally:
+            found.close()
 
     def _compare(self, found: Map, wanted: tuple[int, int, int, int, int]) -> None:
         if _shape(found.info) != wanted:

@@ -36,6 +36,7 @@ class Command(IntEnum):
     PROG_TEST_RUN = 10
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
+    MAP_FREEZE = 22
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27
@@ -171,6 +172,11 @@ def create_map(info: MapInfo) -> int:
     )
     struct.pack_into("=16s", attr, 28, name)  # after inner_map_fd and numa_node
     return bpf(Command.MAP_CREATE, attr, f"create map {info.name}")
+
+
+def freeze(fd: int) -> None:
+    """Let nobody write a map by system calls any more; programs still may."""
+    bpf(Command.MAP_FREEZE, _attr("=I", fd), "freeze a map")
 
 
 def link_create(program: int, ifindex: int, attach: AttachType) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onehop.adapters.bpf import syscall
 from onehop.adapters.bpf.datapath import Datapath
+from onehop.adapters.bpf.errors import DatapathError
 from onehop.model.desired import DatapathDesired, FrontendDesired
 from onehop.model.reason import Reason
 from onehop.model.service import Backend, Protocol
@@ -344,3 +348,90 @@ def test_a_missing_uplink_is_said_and_the_rest_done(kernel: Factory) -> None:
     assert [each.refusal.reason for each in report.failures] == [Reason.LINK_FAILED]
     assert "missing0" in report.failures[0].subject
     assert contents(made.observe()) == contents(wanted(ONE))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("capacity", "name"),
+    [
+        ({"backends": 4}, "backends"),
+        ({"tables_small": 1, "tables_medium": 1, "tables_large": 1}, "tables"),
+        ({"services": 4, "service_stats": 4}, "services"),
+    ],
+    ids=["backends", "tables", "services"],
+)
+def test_any_full_map_refuses_one_frontend_only(
+    kernel: Factory, capacity: dict[str, int], name: str
+) -> None:
+    now = [0.0]
+    made = kernel(capacity={**SMALL, "frontends": 64, **capacity}, clock=lambda: now[0])
+    one = a_backend("10.0.1.1")
+    first = a_frontend("192.168.200.241", one, a_backend("10.0.1.2"), port=1, service="a/s1")
+    second = a_frontend("192.168.200.241", one, a_backend("10.0.1.3"), port=2, service="a/s2")
+    third = a_frontend("192.168.200.241", a_backend("10.0.1.3"), one, port=3, service="a/s3")
+    fourth = a_frontend("192.168.200.241", one, a_backend("10.0.1.4"), port=4, service="a/s4")
+    report = made.sync(wanted(first, second, third, fourth))
+    assert [(each.refusal.reason, each.refusal.detail) for each in report.failures] == [
+        (Reason.MAP_FULL, name)
+    ]
+    assert report.failures[0].subject == "a/s4 192.168.200.241 4/TCP"
+    assert {each.service.name for each in contents(made.observe())[0]} == {"s1", "s2", "s3"}
+    now[0] += 10.0
+    made.sync(wanted(first, fourth))
+    now[0] += 10.0
+    assert not made.sync(wanted(first, fourth)).failures
+    assert {each.service.name for each in contents(made.observe())[0]} == {"s1", "s4"}
+
+
+@pytest.mark.root
+def test_a_change_that_finds_no_room_leaves_what_stood(kernel: Factory) -> None:
+    made = kernel(capacity={**SMALL, "backends": 2})
+    before = wanted(a_frontend("192.168.200.241", a_backend("10.0.1.1")))
+    made.sync(before)
+    after = wanted(a_frontend("192.168.200.241", a_backend("10.0.1.2")))
+    [failure] = made.sync(after).failures
+    assert failure.refusal.reason is Reason.MAP_FULL
+    assert contents(made.observe()) == contents(before)
+
+
+@pytest.mark.root
+def test_a_kernel_that_refuses_is_said_and_looked_at_again(kernel: Factory, pins: Path) -> None:
+    """A frozen map takes no more calls: what stood stands, and every later round says so."""
+    made = kernel()
+    made.sync(wanted(ONE))
+    frozen = syscall.pinned(pins / "frontends")
+    syscall.freeze(frozen)
+    os.close(frozen)
+    more = a_frontend("192.168.200.242", a_backend("10.0.1.1"), service="a/b")
+    for _ in range(2):
+        [failure] = made.sync(wanted(ONE, more)).failures
+        assert failure.subject == "datapath"
+        assert failure.retry_at is not None
+        assert "map frontends" in failure.refusal.detail
+        assert contents(made.observe()) == contents(wanted(ONE))
+    assert not made.sync(wanted(ONE)).failures
+
+
+@pytest.mark.root
+def test_closing_gives_every_descriptor_back(kernel: Factory, pins: Path) -> None:
+    Datapath(pins, ring=by_turns, uplinks=(UPLINK,), capacity=SMALL).close()  # loads the library
+    gc.collect()
+    before = sorted(os.listdir("/proc/self/fd"))
+    for hook in ("tcx", "clsact"):
+        made = Datapath(pins, ring=by_turns, uplinks=(UPLINK,), capacity=SMALL, hook=hook)
+        made.sync(wanted(ONE))
+        made.close()
+        del made
+        gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.root
+def test_a_load_that_fails_gives_every_descriptor_back(kernel: Factory, pins: Path) -> None:
+    kernel().close()
+    gc.collect()
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(DatapathError):
+        kernel(capacity={**SMALL, "backends": 8})
+    gc.collect()
+    assert sorted(os.listdir("/proc/self/fd")) == before
