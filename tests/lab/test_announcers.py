@@ -246,6 +246,27 @@ def test_only_the_links_of_the_announcement_speak(lan: Wire) -> None:
     assert not gratuitous(received(quiet))
 
 
+def test_two_links_of_the_node_on_one_wire_do_not_quarrel(lan: Wire) -> None:
+    lan.ip(
+        "client",
+        "link add net1 type veth peer name net1 netns @node",
+        "link add br0 type bridge",
+        "link set net0 master br0",
+        "link set net1 master br0 up",
+        "link set br0 up",
+    )
+    lan.ip("node", "link set net1 up")
+    speaker = lan.speaker()
+    eventually(
+        lambda: speaker.call(lambda: (speaker.links.refresh(), speaker.links.links())[1]),
+        lambda links: [link.up for link in links] == [True, True],
+    )
+    speaker.announce(VIP)
+    eventually(lambda: speaker.counters(VIP)["gratuitous_sent"], lambda sent: sent >= 8)
+    assert speaker.counters(VIP)["conflicts"] == 0
+    assert speaker.facts == []
+
+
 def test_a_frame_of_a_vlan_that_the_node_is_not_in_is_not_answered(lan: Wire) -> None:
     speaker, plain = lan.speaker(), lan.capture(ARP)
     speaker.announce(VIP)

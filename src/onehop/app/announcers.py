@@ -118,6 +118,7 @@ class Announcers:
         self._loop = loop or asyncio.get_running_loop()
         self._announcements: tuple[Announcement, ...] = ()
         self._links: tuple[Link, ...] = ()
+        self._macs: frozenset[Mac] = frozenset()
         self._wanted: dict[_Place, set[IPAddress]] = {}
         self._ports: dict[_Place, _Port] = {}
         self._failed = False
@@ -134,6 +135,7 @@ class Announcers:
         changed = sum(self._leave(place) for place in [*self._wanted] if place not in places)
         gone, come = _difference(self._announcements, announcements)
         self._announcements, self._links = announcements, links
+        self._macs = frozenset(link.mac for link in links)
         failures: list[Failure] = []
         for place, link in places.items():
             if place in self._wanted:
@@ -172,9 +174,12 @@ class Announcers:
                 self._ports[place] = port
                 is_touched = True
         except FrameError as error:
-            retry_at = self._loop.time() + RETRY
+            # A capability that is missing now will be missing in a second.
+            can_mend = error.refusal.reason is not Reason.CAPABILITY_MISSING
+            retry_at = self._loop.time() + RETRY if can_mend else None
             return [Failure(subject=f"link {link.name}", refusal=error.refusal, retry_at=retry_at)]
-        if is_touched:
+        port.machine.set_siblings(self._macs)
+        if is_touched or port.failures():
             port.set_addresses(frozenset(self._wanted[place]))
         return port.failures()
 

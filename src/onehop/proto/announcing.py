@@ -63,6 +63,7 @@ class Announcer(ABC):
 
     def __init__(self, *, mac: Mac, repeats: tuple[float, ...]) -> None:
         self._mac = mac
+        self._siblings: frozenset[bytes] = frozenset()
         self._wanted: frozenset[IPAddress] = frozenset()
         self._holdings: dict[bytes, Holding] = {}
         self._schedule = Schedule(repeats)
@@ -88,6 +89,13 @@ class Announcer(ABC):
     def groups(self) -> frozenset[IPv6Address]:
         """The multicast groups that the link must be a member of; none but for NDP."""
         return frozenset()
+
+    def set_siblings(self, macs: frozenset[Mac]) -> None:
+        """The MACs of the node's links: two of them may be on one wire and hear each other.
+
+        What a sibling says is said for us, and so no claim.
+        """
+        self._siblings = frozenset(mac.octets for mac in macs)
 
     def set_addresses(self, addresses: frozenset[IPAddress], now: float) -> tuple[Effect, ...]:
         """These addresses, and no others, are wanted on the link; new ones are announced."""
@@ -143,6 +151,8 @@ class Announcer(ABC):
         effects.extend(announcements)
 
     def _claimed(self, holding: Holding, claimant: bytes, now: float) -> None:
+        if claimant in self._siblings:
+            return
         holding.conflicts += 1
         self._conflicts.claimed(holding.address.packed, claimant, now)
 

@@ -101,6 +101,19 @@ def test_a_conflict_names_address_and_claimant(kind: type[Announcer]) -> None:
     assert len(effects) > 1, "it is defended"
 
 
+@both
+def test_another_link_of_the_node_on_the_same_wire_claims_nothing(kind: type[Announcer]) -> None:
+    announcer = kind(mac=OURS)
+    announcer.set_siblings(frozenset({OURS, PEER}))
+    announcer.set_addresses(addresses(kind, 1), 0.0)
+    for frame in claim(kind, 1):
+        assert announcer.receive_frame(frame, 0.1) == ()
+    assert [counters.conflicts for counters in announcer.counters().values()] == [0]
+    announcer.set_siblings(frozenset({OURS}))
+    announcer.receive_frame(claim(kind, 1)[0], 0.2)
+    assert [counters.conflicts for counters in announcer.counters().values()] == [1]
+
+
 def test_counters_add_up() -> None:
     one = AddressCounters(requests_received=1, replies_sent=2, gratuitous_sent=3, conflicts=4)
     assert one + one == AddressCounters(
