@@ -32,7 +32,7 @@ def take_down(layout: Layout, supervisor: Supervisor | None = None) -> bool:
     """Remove all that a lab left, however far its `up` had come; False when there was nothing.
 
     Raises:
-        LabError: when another process is building it right now.
+        LabError: when another process is building it right now, or something cannot be removed.
     """
     record = layout.read()
     if record is not None and not record.ready and _builds_elsewhere(record):
@@ -47,6 +47,8 @@ def take_down(layout: Layout, supervisor: Supervisor | None = None) -> bool:
                 remove(path)
     namespace.remove_names(layout.namespaces)
     layout.delete()
+    if layout.root.exists():
+        raise LabError(f"{layout.root} could not be removed: something still writes there")
     return True
 
 
