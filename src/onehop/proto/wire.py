@@ -35,12 +35,12 @@ class Reader:
         Raises:
             DecodeError: when fewer are left.
         """
-        if count > self.remaining:
+        start, end = self.offset, self.offset + count
+        if end > len(self._data):
             why = f"{count} octets needed, {max(self.remaining, 0)} left"
-            raise DecodeError(field, self.offset, why)
-        start = self.offset
-        self.offset += count
-        return self._data[start : self.offset]
+            raise DecodeError(field, start, why)
+        self.offset = end
+        return self._data[start:end]
 
     def uint(self, size: int, field: str) -> int:
         """The next `size` octets as an unsigned number in network byte order.
