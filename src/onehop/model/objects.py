@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from onehop.model.address import IPAddress
+from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases
 from onehop.model.config import L2Advertisement, Namespace, Pool
 from onehop.model.node import Node, Pod
 from onehop.model.reason import Problem
@@ -41,6 +42,10 @@ class Objects:
     slices: Mapping[Key, EndpointSlice] = field(default_factory=_nothing)
     pools: Mapping[Key, Pool] = field(default_factory=_nothing)
     l2_advertisements: Mapping[Key, L2Advertisement] = field(default_factory=_nothing)
+    bgp_peers: Mapping[Key, BGPPeer] = field(default_factory=_nothing)
+    bgp_advertisements: Mapping[Key, BGPAdvertisement] = field(default_factory=_nothing)
+    bfd_profiles: Mapping[Key, BFDProfile] = field(default_factory=_nothing)
+    community_aliases: Mapping[Key, CommunityAliases] = field(default_factory=_nothing)
     pods: Mapping[Key, Pod] = field(default_factory=_nothing)
     released: Mapping[Key, tuple[IPAddress, ...]] = field(default_factory=_nothing)
     problems: tuple[Problem, ...] = ()

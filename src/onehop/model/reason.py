@@ -63,6 +63,17 @@ class Reason(Enum):
     NODE_NOT_SELECTED = ("NodeNotSelected", "no L2Advertisement selects the node", "info")
     NOT_OWNER = ("NotOwner", "another node owns the address", "info")
     NO_LINK = ("NoLink", "no link of the node may announce the address", "warning")
+    # BGP
+    PEER_NOT_SELECTED = ("PeerNotSelected", "the BGPPeer does not select the node", "info")
+    NO_BGP_ADVERTISEMENT = ("NoBGPAdvertisement", "no BGPAdvertisement covers it", "info")
+    LOCAL_PREF_CONFLICT = (
+        "LocalPrefConflict",
+        "two BGPAdvertisements give the route different localPref",
+        "error",
+    )
+    COMMUNITY_UNKNOWN = ("CommunityUnknown", "no Community object names this alias", "error")
+    BFD_PROFILE_UNKNOWN = ("BFDProfileUnknown", "no BFDProfile has this name", "error")
+    NO_ROUTER_ID = ("NoRouterID", "the node has no IPv4 address to be its router ID", "error")
     # what a later release serves
     AFFINITY_UNSUPPORTED = (
         "AffinityUnsupported",
