@@ -85,6 +85,7 @@ class Datapath:
         capacity: Mapping[str, int] | None = None,
         path: Path = OBJECT,
         clock: Callable[[], float] = time.monotonic,
+        has_tcx: Callable[[], bool] = syscall.has_tcx,
     ) -> None:
         preflight()
         config = layout.pack_config(
@@ -97,7 +98,7 @@ class Datapath:
         self._frontends = Frontends(self._loaded.maps, ring, clock)
         self._netlink = Netlink()
         try:
-            links = self._links(hook, uplinks)
+            links = self._links(hook, uplinks, has_tcx=has_tcx())
         except DatapathError:
             self._netlink.close()
             self._loaded.close()
@@ -112,10 +113,9 @@ class Datapath:
         self._last: DatapathDesired | None = None
         self._adopted = False
 
-    def _links(self, hook: str, uplinks: tuple[str, ...]) -> Links:
+    def _links(self, hook: str, uplinks: tuple[str, ...], *, has_tcx: bool) -> Links:
         programs = {each: self._loaded.object.program_fd(each.program) for each in Place}
         clsact = ClsactHook(self._netlink, map(device_index, uplinks))
-        has_tcx = syscall.has_tcx()
         if hook == "tcx" and not has_tcx:
             raise DatapathError(
                 "attach by tcx",

@@ -6,15 +6,17 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onehop.adapters.bpf import syscall
+from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.errors import DatapathError
+from onehop.adapters.bpf.syscall import Map
 from onehop.model.desired import DatapathDesired, FrontendDesired
 from onehop.model.reason import Reason
 from onehop.model.service import Backend, Protocol
@@ -323,6 +325,43 @@ def test_a_local_backend_becomes_fast_after_the_growing(kernel: Factory, hook: s
     assert [row.mode for row in made.rows()] == ["stack"]
     made.sync(wanted(ONE))
     assert [row.mode for row in made.rows()] == ["fast"]
+
+
+@pytest.mark.root
+def test_a_kernel_without_tcx_gets_clsact(kernel: Factory, pins: Path) -> None:
+    made = kernel(has_tcx=lambda: False)
+    made.sync(wanted(ONE))
+    assert made.hook == "clsact"
+    assert [row.mode for row in made.rows()] == ["fast"]
+    assert not (pins / "links").exists()
+
+
+@pytest.mark.root
+def test_a_kernel_without_tcx_cannot_be_forced(kernel: Factory) -> None:
+    with pytest.raises(DatapathError, match="no tcx hook") as caught:
+        kernel(hook="tcx", has_tcx=lambda: False)
+    assert caught.value.reason is Reason.KERNEL_LACKS
+    kernel(hook="clsact")  # and the folder of pins is free again
+
+
+@pytest.mark.root
+def test_what_a_killed_process_had_half_written_goes(kernel: Factory, pins: Path) -> None:
+    """A word without a frontend, a backend without a word: written first, so they may be left."""
+    first = kernel()
+    first.sync(wanted(ONE))
+    first.close()
+    words = Map(syscall.pinned(pins / "services"))
+    words.memory().cast("Q")[9] = layout.Word(9, 1).pack()
+    backends = Map(syscall.pinned(pins / "backends"))
+    record = layout.pack_place(ip_address("10.0.9.9"), 1)
+    backends.update((9).to_bytes(4, "little"), layout.BACKEND.pack(record, 1, 0, 0, 0))
+    second = kernel()
+    second.sync(wanted(ONE))
+    assert words.memory().cast("Q")[9] == 0
+    assert backends.memory()[9 * layout.BACKEND.size + layout.STATE_OFFSET] == 0
+    assert contents(second.observe()) == contents(wanted(ONE))
+    words.close()
+    backends.close()
 
 
 @pytest.mark.root
