@@ -63,6 +63,7 @@ class Allocator:
     def __init__(self, *, lb_class: str | None = None) -> None:
         self._lb_class = lb_class
         self._inputs: tuple[Pool | Namespace, ...] = ()
+        self._doubt = ""
         self._table = PoolTable((), {}, ())
         self._by_id: dict[int, Service] = {}
         self._reset()
@@ -137,9 +138,11 @@ class Allocator:
         by_labels = any(pool.allocation and pool.allocation.namespace_selectors for pool in pools)
         namespaces = tuple(objects.namespaces.values()) if by_labels else ()
         inputs: tuple[Pool | Namespace, ...] = (*pools, *namespaces)
-        if identical(inputs, self._inputs):
+        doubt = doubt_about_pools(objects)
+        if identical(inputs, self._inputs) and doubt == self._doubt:
             return False
         self._inputs = inputs
+        self._doubt = doubt
         judgement = judged_pools(objects)
         self._table = PoolTable(judgement.usable, judgement.refused, namespaces)
         return True
@@ -164,9 +167,15 @@ class Allocator:
                 self._stripped[key] = service.ingress
                 self._statuses[key] = refused(service, ignored)
             return
-        asked = request(service) if self._table.sources else self._no_pools()
+        asked = request(service)
         if isinstance(asked, Refusal):
             self._statuses[key] = refused(service, asked)
+            return
+        if self._doubt and service.ingress and not any(map(self._owned, service.ingress)):
+            self._statuses[key] = kept_in_doubt(service, self._doubt)
+            return
+        if not self._table.sources:
+            self._statuses[key] = refused(service, self._no_pools())
             return
         held = None
         if service.ingress:
@@ -193,6 +202,9 @@ class Allocator:
         self._statuses[service.key] = allocated(service, held, asked.refusal)
         if short and not asked.addresses and not lacks_other(held, asked):
             self._pending[service.key] = _Pending(service=service, request=asked, held=held)
+
+    def _owned(self, address: IPAddress) -> bool:
+        return self._table.owner(number(address)) is not None
 
     def _no_pools(self) -> Refusal:
         refused_pools = "; ".join(
@@ -258,6 +270,31 @@ def allocated(service: Service, held: Held, refusal: Refusal | None) -> ServiceS
         pool=held.source.name,
         refusal=refusal,
         conditions=(_from_pool(held.source.name, refusal), *unsupported(service)),
+    )
+
+
+def doubt_about_pools(objects: Objects) -> str:
+    """What may hide a pool: an object or a file that could not be read; empty when nothing does.
+
+    What was read before stays in force, but a controller that starts now has read nothing before.
+    """
+    for problem in objects.problems:
+        if not problem.object or problem.object.startswith("IPAddressPool "):
+            return f"{problem.source}: {problem.detail}"
+    return ""
+
+
+def kept_in_doubt(service: Service, doubt: str) -> ServiceStatus:
+    """The status of a Service whose addresses are in no pool while a pool may be hidden."""
+    refusal = Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=f"kept because of {doubt}")
+    condition = Condition(
+        type=ALLOCATED, status=True, reason=refusal.reason.code, message=str(refusal)
+    )
+    return ServiceStatus(
+        key=service.key,
+        addresses=service.ingress,
+        refusal=refusal,
+        conditions=(condition, *unsupported(service)),
     )
 
 

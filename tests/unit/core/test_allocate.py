@@ -10,7 +10,7 @@ import pytest
 from onehop.core.allocate import Allocator, allocation_chain, cluster_desired
 from onehop.model.config import Namespace, Pool, ServiceAllocation
 from onehop.model.objects import Objects
-from onehop.model.reason import Reason, Refusal
+from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Condition, Key, Protocol, Service, ServicePort
 from tests.builders import LOCAL, a_pool, a_service, labels, the_objects
 from tests.unit.core.allocation import (
@@ -289,6 +289,53 @@ class TestReleased:
     def test_an_address_on_a_service_of_another_class_is_not_taken(self) -> None:
         service = a_service("web", "10.1.0.1", type="ClusterIP", load_balancer_class="x")
         assert cluster_desired(the_objects(pools=[DUAL], services=[service])).statuses == {}
+
+
+class TestDoubt:
+    """While something that may be a pool cannot be read, no address is taken for lack of one."""
+
+    HIDDEN = Problem(
+        source="pools.yaml",
+        line=3,
+        object="",
+        field="",
+        reason=Reason.MANIFEST_UNREADABLE,
+        detail="no YAML",
+    )
+
+    def found(self, problem: Problem, *services: Service, pools: list[Pool]) -> list[str]:
+        objects = the_objects(pools=pools, services=services, problems=(problem,))
+        allocator = Allocator()
+        allocator.decide(replace(objects, problems=()))
+        desired = allocator.decide(objects)
+        assert desired == cluster_desired(objects)
+        return [
+            f"{' '.join(map(str, each.addresses))} {each.refusal.detail if each.refusal else ''}"
+            for _, each in sorted(desired.statuses.items())
+        ]
+
+    @pytest.mark.parametrize("pools", [[], [SMALL]], ids=["no pool", "another pool"])
+    def test_an_address_in_no_pool_stays(self, pools: list[Pool]) -> None:
+        found = self.found(self.HIDDEN, a_service("web", "10.1.0.5"), pools=pools)
+        assert found == ["10.1.0.5 kept because of pools.yaml: no YAML"]
+
+    def test_a_pool_that_cannot_be_read_is_such_a_thing(self) -> None:
+        problem = replace(self.HIDDEN, object="IPAddressPool metallb-system/dual")
+        found = self.found(problem, a_service("web", "10.1.0.5"), pools=[SMALL])
+        assert found == ["10.1.0.5 kept because of pools.yaml: no YAML"]
+
+    def test_a_node_that_cannot_be_read_is_none(self) -> None:
+        problem = replace(self.HIDDEN, object="Node n1")
+        assert self.found(problem, a_service("web", "10.1.0.5"), pools=[SMALL]) == ["10.0.0.1 "]
+
+    def test_all_else_goes_on(self) -> None:
+        services = [a_service("a"), a_service("b", "10.0.0.2"), a_service("c", "fd00::1")]
+        found = self.found(self.HIDDEN, *services, a_service("d", cluster_ips=()), pools=[SMALL])
+        assert found[:2] == ["10.0.0.1 ", "10.0.0.2 "]
+        assert found[3].startswith(" spec.clusterIPs")
+
+    def test_without_any_pool_a_new_service_waits(self) -> None:
+        assert self.found(self.HIDDEN, a_service(), pools=[]) == [" "]
 
 
 class TestAllocator:
