@@ -133,7 +133,7 @@ class Announcers:
             return Report()
         places = _places(links)
         changed = sum(self._leave(place) for place in [*self._wanted] if place not in places)
-        gone, come = _difference(self._announcements, announcements)
+        gone, come = difference(self._announcements, announcements)
         self._announcements, self._links = announcements, links
         self._macs = frozenset(link.mac for link in links)
         failures: list[Failure] = []
@@ -233,7 +233,7 @@ def _places(links: tuple[Link, ...]) -> dict[_Place, Link]:
     }
 
 
-def _difference(
+def difference(
     have: tuple[Announcement, ...], want: tuple[Announcement, ...]
 ) -> tuple[list[Announcement], list[Announcement]]:
     """The announcements that went and those that came.

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from onehop.adapters.telemetry import Log
+from onehop.app.announcers import difference
 from onehop.app.loop import Ring
 from onehop.app.ports import Announcing, Forwarding, LinkSource, Store
 from onehop.core.decide import DecisionRules, NodeDecider
@@ -111,13 +112,14 @@ class Speaker:
         )
 
     def _tell(self, want: NodeDesired) -> None:
-        if want.announcements is not self._wanted.announcements:
-            before = {item.address for item in self._wanted.announcements}
-            now = {item.address for item in want.announcements}
-            for address in sorted(now - before, key=str):
-                self._log("announced", address=address)
-            for address in sorted(before - now, key=str):
-                self._log("withdrawn", address=address)
+        if want.announcements is self._wanted.announcements:
+            return
+        gone, come = difference(self._wanted.announcements, want.announcements)
+        before, now = {item.address for item in gone}, {item.address for item in come}
+        for address in sorted(now - before, key=str):
+            self._log("announced", address=address)
+        for address in sorted(before - now, key=str):
+            self._log("withdrawn", address=address)
 
     def _write_report(self) -> None:
         """What `onehop explain` reads: the last failures and conflicts of this node."""
