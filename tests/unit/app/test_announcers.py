@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onehop.adapters.linux.link import Links
-from onehop.app.announcers import Announcers, _difference
+from onehop.app.announcers import Announcers, difference
 from onehop.lab import namespace
 from onehop.model.address import Mac
 from onehop.model.desired import Announcement, Report
@@ -160,6 +160,6 @@ def test_an_announcement_that_loses_a_link_goes_silent_there(lan: Wire, link: Li
 def test_a_difference_turns_what_was_into_what_is(have: list[int], wanted: list[int]) -> None:
     pool = want(*(f"192.0.2.{number}" for number in range(13)))
     before, after = tuple(pool[n] for n in have), tuple(pool[n] for n in wanted)
-    gone, come = _difference(before, after)
+    gone, come = difference(before, after)
     assert {item.address for item in gone} == {pool[n].address for n in set(have) - set(wanted)}
     assert {item.address for item in come} == {pool[n].address for n in set(wanted) - set(have)}
