@@ -11,6 +11,7 @@ from typing import Literal
 from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.linux.link import Links
+from onehop.adapters.linux.netlink import NetlinkError
 from onehop.adapters.manifests import Manifests
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import Announcers
@@ -43,18 +44,19 @@ class SpeakerSettings:
 
 def run_speaker(settings: SpeakerSettings) -> Refusal | None:
     """Serve until SIGTERM; a Refusal says why it could not start."""
-    store = Manifests(settings.folder, state=settings.state)
     try:
+        store, links = Manifests(settings.folder, state=settings.state), Links()
+    except NetlinkError as error:
+        return error.refusal
+    except OSError as error:
+        return Refusal(reason=Reason.MANIFEST_UNREADABLE, detail=f"{settings.folder}: {error}")
+    with closing(store), closing(links):
         store.refresh()
-        links = Links()
-        with closing(links):
-            links.refresh()
-            datapath = _datapath(settings, store, links.links())
-            if isinstance(datapath, Refusal):
-                return datapath
-            asyncio.run(_serve(settings, store, links, datapath))
-    finally:
-        store.close()
+        links.refresh()
+        datapath = _datapath(settings, store, links.links())
+        if isinstance(datapath, Refusal):
+            return datapath
+        asyncio.run(_serve(settings, store, links, datapath))
     return None
 
 

@@ -20,7 +20,10 @@ def controller(folder: Path, state: Path | None, lb_class: str | None) -> None:
     from onehop.adapters.telemetry import Log
     from onehop.app.controller import Controller
 
-    store = Manifests(folder, state=state)
+    try:
+        store = Manifests(folder, state=state)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"--manifests {folder}: {error}") from error
     try:
         asyncio.run(Controller(store, Log(), lb_class=lb_class).run())
     finally:
