@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 
 from onehop.core.candidates import PoolTable
 from onehop.core.placement import Held, Placement, keepable, lacks
+from onehop.core.report import allocated, kept_in_doubt, refused
 from onehop.core.request import Request, not_in_charge, request
 from onehop.core.sharing import Ledger, number
 from onehop.core.validate import identical, judged_pools
@@ -27,10 +27,7 @@ from onehop.model.config import Namespace, Pool
 from onehop.model.desired import ClusterDesired, ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason, Refusal
-from onehop.model.service import Condition, Key, Protocol, Service
-
-ALLOCATED = "AddressAllocated"
-SUPPORTED = "FullySupported"
+from onehop.model.service import Key, Service
 
 _Released = Mapping[Key, tuple[IPAddress, ...]]
 
@@ -73,7 +70,7 @@ class Allocator:
         self._held: dict[Key, Held] = {}
         self._statuses: dict[Key, ServiceStatus] = {}
         self._pending: dict[Key, _Pending] = {}
-        self._stripped: dict[Key, tuple[IPAddress, ...]] = {}
+        self._lost: dict[Key, tuple[IPAddress, ...]] = {}
         self._contested = False
         self._claims: list[Held] = []
 
@@ -86,7 +83,7 @@ class Allocator:
         statuses = dict(self._statuses)
         reserved = {
             number(address)
-            for key, addresses in (*objects.released.items(), *self._stripped.items())
+            for key, addresses in (*objects.released.items(), *self._lost.items())
             if key not in self._held
             for address in addresses
         }
@@ -155,7 +152,7 @@ class Allocator:
             self._ledger.release(held.share, held.numbers)
         self._statuses.pop(key, None)
         self._pending.pop(key, None)
-        self._stripped.pop(key, None)
+        self._lost.pop(key, None)
 
     def _consider(self, service: Service) -> None:
         """The first pass over one Service."""
@@ -164,25 +161,24 @@ class Allocator:
         if ignored is not None:
             ours = service.load_balancer_class in (None, self._lb_class)
             if ignored.reason is Reason.NOT_LOAD_BALANCER and service.ingress and ours:
-                self._stripped[key] = service.ingress
-                self._statuses[key] = refused(service, ignored)
+                self._refuse(service, ignored)
             return
         asked = request(service)
         if isinstance(asked, Refusal):
-            self._statuses[key] = refused(service, asked)
+            self._refuse(service, asked)
             return
         if self._doubt and service.ingress and not any(map(self._owned, service.ingress)):
             self._statuses[key] = kept_in_doubt(service, self._doubt)
             return
         if not self._table.sources:
-            self._statuses[key] = refused(service, self._no_pools())
+            self._refuse(service, self._no_pools())
             return
         held = None
         if service.ingress:
             held, contested = keepable(self._table, self._ledger, service, asked, service.ingress)
             self._contested = self._contested or contested
         if held is None:
-            self._pending[key] = _Pending(service=service, request=asked)
+            self._defer(service, asked)
         else:
             self._keep(service, asked, held)
 
@@ -190,18 +186,30 @@ class Allocator:
         """Settle a Service that may keep `held`, unless it asks for something else or more."""
         addresses = held.addresses
         if asked.addresses and asked.addresses != addresses:
-            self._pending[service.key] = _Pending(service=service, request=asked)
+            self._defer(service, asked)
             return
         # While a request cannot be read, nothing changes: neither is a family added.
         short = len(addresses) < len(asked.families) and asked.refusal is None
         if short and not asked.flexible:
-            self._pending[service.key] = _Pending(service=service, request=asked, before=addresses)
+            self._defer(service, asked, addresses)
             return
         self._ledger.claim(held.share, held.numbers)
         self._held[service.key] = held
         self._statuses[service.key] = allocated(service, held, asked.refusal)
         if short and not asked.addresses and not lacks_other(held, asked):
             self._pending[service.key] = _Pending(service=service, request=asked, held=held)
+
+    def _refuse(self, service: Service, refusal: Refusal) -> None:
+        """Give nothing, and remember what the Service held, in case it may have it again."""
+        self._statuses[service.key] = refused(service, refusal)
+        if service.ingress:
+            self._lost[service.key] = service.ingress
+
+    def _defer(self, service: Service, asked: Request, before: tuple[IPAddress, ...] = ()) -> None:
+        """Leave the Service to the second pass."""
+        self._pending[service.key] = _Pending(service=service, request=asked, before=before)
+        if service.ingress:
+            self._lost[service.key] = service.ingress
 
     def _owned(self, address: IPAddress) -> bool:
         return self._table.owner(number(address)) is not None
@@ -239,9 +247,9 @@ class Allocator:
     def _still_released(
         self, released: _Released, statuses: Mapping[Key, ServiceStatus]
     ) -> dict[Key, tuple[IPAddress, ...]]:
-        """Released addresses of Services that hold none now, and that nobody else holds."""
+        """Addresses lost by Services that hold none now, and that nobody else holds."""
         found = {}
-        for key, addresses in (*released.items(), *self._stripped.items()):
+        for key, addresses in (*released.items(), *self._lost.items()):
             status = statuses.get(key)
             if status is not None and status.addresses:
                 continue
@@ -262,17 +270,6 @@ def lacks_other(held: Held, asked: Request) -> bool:
     )
 
 
-def allocated(service: Service, held: Held, refusal: Refusal | None) -> ServiceStatus:
-    """The status of a Service that holds addresses; `refusal` is about what else it asks."""
-    return ServiceStatus(
-        key=service.key,
-        addresses=held.addresses,
-        pool=held.source.name,
-        refusal=refusal,
-        conditions=(_from_pool(held.source.name, refusal), *unsupported(service)),
-    )
-
-
 def doubt_about_pools(objects: Objects) -> str:
     """What may hide a pool: an object or a file that could not be read; empty when nothing does.
 
@@ -282,58 +279,6 @@ def doubt_about_pools(objects: Objects) -> str:
         if not problem.object or problem.object.startswith("IPAddressPool "):
             return f"{problem.source}: {problem.detail}"
     return ""
-
-
-def kept_in_doubt(service: Service, doubt: str) -> ServiceStatus:
-    """The status of a Service whose addresses are in no pool while a pool may be hidden."""
-    refusal = Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=f"kept because of {doubt}")
-    condition = Condition(
-        type=ALLOCATED, status=True, reason=refusal.reason.code, message=str(refusal)
-    )
-    return ServiceStatus(
-        key=service.key,
-        addresses=service.ingress,
-        refusal=refusal,
-        conditions=(condition, *unsupported(service)),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _from_pool(pool: str, refusal: Refusal | None) -> Condition:
-    if refusal is None:
-        message = f"from pool {pool}"
-        return Condition(type=ALLOCATED, status=True, reason="Allocated", message=message)
-    reason = refusal.reason.code
-    return Condition(type=ALLOCATED, status=True, reason=reason, message=str(refusal))
-
-
-def refused(service: Service, refusal: Refusal) -> ServiceStatus:
-    """The status of a Service that holds no address, with the reason."""
-    condition = Condition(
-        type=ALLOCATED, status=False, reason=refusal.reason.code, message=str(refusal)
-    )
-    return ServiceStatus(
-        key=service.key, refusal=refusal, conditions=(condition, *unsupported(service))
-    )
-
-
-def unsupported(service: Service) -> tuple[Condition, ...]:
-    """The condition that names what the Service asks for and no datapath here serves yet."""
-    found: list[Refusal] = []
-    if service.session_affinity == "ClientIP":
-        found.append(Refusal(reason=Reason.AFFINITY_UNSUPPORTED, detail="spec.sessionAffinity"))
-    if service.source_ranges:
-        ranges = ", ".join(service.source_ranges)
-        found.append(Refusal(reason=Reason.SOURCE_RANGES_UNSUPPORTED, detail=ranges))
-    sctp = [str(port.port) for port in service.ports if port.protocol is Protocol.SCTP]
-    if sctp:
-        detail = f"SCTP port {', '.join(sctp)}"
-        found.append(Refusal(reason=Reason.PROTOCOL_UNSUPPORTED, detail=detail))
-    if not found:
-        return ()
-    message = "; ".join(map(str, found))
-    reason = found[0].reason.code
-    return (Condition(type=SUPPORTED, status=False, reason=reason, message=message),)
 
 
 def allocation_chain(

@@ -11,7 +11,7 @@ from onehop.core.allocate import Allocator, allocation_chain, cluster_desired
 from onehop.model.config import Namespace, Pool, ServiceAllocation
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
-from onehop.model.service import Condition, Key, Protocol, Service, ServicePort
+from onehop.model.service import Condition, Key, Service
 from tests.builders import LOCAL, a_pool, a_service, labels, the_objects
 from tests.unit.core.allocation import (
     DUAL,
@@ -216,32 +216,6 @@ def test_an_address_comes_before_any_endpoint() -> None:
     )
 
 
-def test_a_refusal_shows_as_a_condition() -> None:
-    status = statuses([DUAL], [a_service("web", **asking("10.9.9.9"))])["web"]
-    assert status.conditions == (
-        Condition(
-            type="AddressAllocated",
-            status=False,
-            reason="AddressNotInPool",
-            message=str(status.refusal),
-        ),
-    )
-
-
-def test_what_no_datapath_here_serves_yet_shows_as_a_condition() -> None:
-    service = a_service(
-        "web",
-        session_affinity="ClientIP",
-        source_ranges=("10.0.0.0/8",),
-        ports=(ServicePort(name="s", protocol=Protocol.SCTP, port=9),),
-    )
-    _, condition = statuses([DUAL], [service])["web"].conditions
-    assert (condition.type, condition.status) == ("FullySupported", False)
-    assert condition.reason == "AffinityUnsupported"
-    for word in ("sessionAffinity", "10.0.0.0/8", "SCTP port 9"):
-        assert word in condition.message
-
-
 class TestReleased:
     """What becomes of the addresses of Services that are no more."""
 
@@ -285,6 +259,39 @@ class TestReleased:
         )
         assert desired.released == {WEB: (ip_address("10.1.0.1"),)}
         assert brief(desired.statuses[Key("default", "new")]) == "10.1.0.2 of dual"
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            pytest.param({"cluster_ips": ()}, id="lost its cluster IP"),
+            pytest.param(named(address_pool="x"), id="asks for an unknown pool"),
+            pytest.param(asking("10.9.9.9"), id="asks for an address in no pool"),
+        ],
+    )
+    def test_what_a_service_loses_by_a_mistake_waits_for_its_mending(
+        self, more: dict[str, object]
+    ) -> None:
+        found = self.desired(a_service("web", "10.1.0.1", **more), a_service("new"))
+        assert found == {"web": ("10.1.0.1",)}
+        back = [a_service("a"), a_service("web")]
+        assert brief(statuses([DUAL], back, {"web": ["10.1.0.1"]})["web"]) == "10.1.0.1 of dual"
+
+    def test_pools_that_go_and_come_again_find_all_as_it_was(self) -> None:
+        services = [a_service("a", "10.1.0.5"), a_service("b", "10.1.0.4")]
+        objects = the_objects(services=services)
+        without = cluster_desired(objects)
+        assert {key.name: len(each.addresses) for key, each in without.statuses.items()} == {
+            "a": 0, "b": 0,
+        }  # fmt: skip
+        again = the_objects(
+            pools=[DUAL],
+            services=[replace(each, ingress=()) for each in services],
+            released=without.released,
+        )
+        found = cluster_desired(again).statuses
+        assert [brief(found[each.key]) for each in services] == [
+            "10.1.0.5 of dual", "10.1.0.4 of dual",
+        ]  # fmt: skip
 
     def test_an_address_on_a_service_of_another_class_is_not_taken(self) -> None:
         service = a_service("web", "10.1.0.1", type="ClusterIP", load_balancer_class="x")

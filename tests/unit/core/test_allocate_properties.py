@@ -274,6 +274,7 @@ class Naive:
         spared: set[IPAddress | None] = {
             a for key, many in released.items() if key not in self.given for a in many
         }
+        spared |= {each.ingress[0] for each in rest if each.ingress}
         for service in rest:
             spared -= set(self.given.values())
             tried = [*released.get(service.key, ()), *self.candidates(service, spared)]
