@@ -21,12 +21,13 @@ from onehop.adapters.bpf.frontends import Frontends, FullError
 from onehop.adapters.bpf.links import ClsactHook, Hook, Links, Place, TcxHook
 from onehop.adapters.bpf.loader import OBJECT, Loaded, preflight
 from onehop.adapters.bpf.netlink import Netlink, device_index
+from onehop.adapters.bpf.ports import reserve
 from onehop.adapters.bpf.records import Ring
 from onehop.adapters.bpf.tables import Row, Tables
 from onehop.model.address import IPAddress
 from onehop.model.desired import DatapathDesired, Failure, FrontendDesired, Report
 from onehop.model.diff import diff
-from onehop.model.reason import Reason
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Frontend, Key, Protocol, TrafficPolicy
 
 PORTS = (49152, 65535)  # sources towards other nodes: above what hosts use by themselves
@@ -92,6 +93,7 @@ class Datapath:
             sources, ports, stack=delivery == "stack", many_uplinks=len(uplinks) > 1
         )
         self._clock = clock
+        self._unreserved = _reserve(ports) if sources else ()
         self._loaded = Loaded(pin_dir, config, capacity=capacity, path=path)
         self._tables = Tables(self._loaded.maps)
         self._ring = ring
@@ -169,7 +171,8 @@ class Datapath:
             changed += self._write_addresses(want.node_addresses, shrink=shrink)
         if shrink:
             self._frontends.settle()
-        failures = [each for refused in self._refused.values() for each in refused]
+        failures = [*self._unreserved]
+        failures += [each for refused in self._refused.values() for each in refused]
         failures += self._delivery.sync(self._frontends.backends, attach=shrink)
         return Report(changed=changed, failures=tuple(failures))
 
@@ -189,7 +192,8 @@ class Datapath:
         self._retry()
         steps = diff(self._applied, want.frontends)
         batch = _Batch()
-        for service, frontends in {**steps.add, **steps.change}.items():
+        # by name, so that nodes that start together number alike
+        for service, frontends in sorted({**steps.add, **steps.change}.items(), key=_name):
             whole = self._put(service, frontends, batch, shrink=shrink)
             self._applied[service] = frontends if whole else _UNSETTLED
         unlisted = self._frontends.flush()
@@ -298,3 +302,17 @@ class Datapath:
                     path.unlink()
             with suppress(OSError):  # it may be the mount itself
                 folder.rmdir()
+
+
+def _name(item: tuple[Key, object]) -> Key:
+    return item[0]
+
+
+def _reserve(ports: tuple[int, int]) -> tuple[Failure, ...]:
+    try:
+        reserve(*ports)
+    except OSError as error:
+        detail = f"net.ipv4.ip_local_reserved_ports: {error.strerror}"
+        refusal = Refusal(reason=Reason.DATAPATH_FAILED, detail=detail)
+        return (Failure(subject=f"source ports {ports[0]}-{ports[1]}", refusal=refusal),)
+    return ()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.errors import DatapathError
+from onehop.adapters.bpf.ports import RESERVED
 from onehop.adapters.bpf.syscall import Map
 from onehop.model.desired import DatapathDesired, FrontendDesired
 from onehop.model.reason import Reason
@@ -296,6 +297,16 @@ def test_numbers_stay_over_a_restart(kernel: Factory) -> None:
 
 
 @pytest.mark.root
+def test_nodes_that_start_together_number_alike(kernel: Factory) -> None:
+    services = [f"a/s{n}" for n in (3, 1, 2)]
+    made = kernel()
+    made.sync(
+        wanted(*(a_frontend(f"192.168.200.24{n}", service=s) for n, s in enumerate(services)))
+    )
+    assert [row.service.name for row in made.rows()] == ["s1", "s2", "s3"]
+
+
+@pytest.mark.root
 def test_a_restart_takes_away_what_went_meanwhile(kernel: Factory) -> None:
     first = kernel()
     first.sync(wanted(ONE, a_frontend("192.168.200.242", a_backend("10.0.1.1"), service="a/b")))
@@ -378,6 +389,13 @@ def test_a_local_backend_without_a_route_is_said(kernel: Factory) -> None:
     report = made.sync(wanted(ONE, lost))
     assert [each.refusal.reason for each in report.failures] == [Reason.BACKEND_UNROUTED]
     assert "10.9.9.9" in report.failures[0].subject
+
+
+@pytest.mark.root
+def test_source_ports_are_kept_from_the_host(kernel: Factory) -> None:
+    made = kernel(sources=(ip_address("192.168.200.201"),), ports=(50000, 50999))
+    assert not made.sync(wanted(ONE)).failures
+    assert RESERVED.read_text().strip() == "50000-50999"
 
 
 @pytest.mark.root
