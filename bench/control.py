@@ -189,7 +189,7 @@ class Bench:
             time.sleep(0.5)
         quiet = time.monotonic()
         while time.monotonic() - quiet < 3.0:
-            if any(True for _ in _frames(wire)):
+            if sum(1 for _ in _frames(wire)):
                 quiet = time.monotonic()
             time.sleep(0.1)
 
