@@ -253,6 +253,10 @@ def _tool(*command: str) -> None:
         pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}", pytrace=False)
 
 
+def test_the_reference_is_what_the_program_says() -> None:
+    _tool("python", "tools/docs.py", "--check")
+
+
 def test_layers_hold() -> None:
     _tool("lint-imports")
 

@@ -55,7 +55,6 @@ needs() {
     has ethtool || echo 'ethtool'
     has sysctl || echo 'procps'
     has taskset || echo 'util-linux'
-    has iperf3 || echo 'iperf3'
     has git || echo 'git'
     java_is_new || echo 'openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless'
     has mvn || echo 'maven'
