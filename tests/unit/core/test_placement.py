@@ -260,6 +260,16 @@ def test_exhaustion_under_a_sharing_key_and_under_two_families() -> None:
     ]
 
 
+def test_exhausted_pools_are_those_that_might_have_served() -> None:
+    pools = [a_pool("a", "10.0.0.1/32", "fd00::1/128"), a_pool("b", "10.0.9.1/32")]
+    services = [a_service("a", **REQUIRE), a_service("b", **asking("10.0.9.1"))]
+    services += [a_service("c", **REQUIRE), a_service("d", **PREFER)]
+    found = statuses(pools, services)
+    both = "pool a has no free IPv4 and IPv6 address"
+    details = {name: status.refusal.detail for name, status in found.items() if status.refusal}
+    assert details == {"c": both, "d": f"{both}; pool b has no free IPv4 and IPv6 address"}
+
+
 def test_reasons_are_cut_short() -> None:
     assert some(["a", "b"], 2) == "a; b"
     assert some(["a", "b", "c"], 2) == "a; b; and more"

@@ -81,9 +81,9 @@ class TestReleased:
         ]  # fmt: skip
 
     def test_it_is_free_when_its_service_has_another(self) -> None:
-        services = [a_service("a", "10.0.0.2"), a_service("web")]
-        found = statuses([SMALL], services, {"a": ["10.0.0.1"]})
-        assert brief(found["web"]) == "10.0.0.1 of small"
+        services = [a_service("a", "10.1.0.2"), a_service("web")]
+        found = statuses([DUAL], services, {"a": ["10.1.0.1"]})
+        assert brief(found["web"]) == "10.1.0.1 of dual"
 
     def test_it_is_not_given_back_while_another_holds_it(self) -> None:
         services = [a_service("a", "10.0.0.2"), a_service("web")]

@@ -219,6 +219,17 @@ def test_pools_in_force_are_disjoint_and_independent_of_order(
     assert usable == [f"metallb-system/{name}" for name in expected]
 
 
+def test_what_was_mended_or_deleted_is_told_no_longer() -> None:
+    validator = Validator()
+    told = []
+    for asked in (["oops", "no"], ["oops", "10.0.0.1"], ["10.0.0.2"], ["oops"], []):
+        services = [a_service(str(n), load_balancer_ip=text) for n, text in enumerate(asked)]
+        objects = the_objects(pools=[a_pool()], services=services)
+        told.append([problem.object for problem in validator.problems(objects)])
+    first, second = "Service default/0", "Service default/1"
+    assert told == [[first, second], [first], [], [first], []]
+
+
 TEXTS = ["", "10.0.0.1", "fd00::1", "oops"]
 
 
