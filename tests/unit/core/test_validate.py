@@ -222,14 +222,20 @@ def test_pools_in_force_are_disjoint_and_independent_of_order(
 def test_what_was_mended_or_deleted_is_told_no_longer() -> None:
     validator = Validator()
     told = []
+    pool = a_pool()
     for asked in (["oops", "no"], ["oops", "10.0.0.1"], ["10.0.0.2"], ["oops"], []):
         services = [a_service(str(n), load_balancer_ip=text) for n, text in enumerate(asked)]
-        objects = the_objects(pools=[a_pool()], services=services)
+        objects = the_objects(pools=[pool], services=services)
         told.append([problem.object for problem in validator.problems(objects)])
     first, second = "Service default/0", "Service default/1"
     assert told == [[first, second], [first], [], [first], []]
 
 
+KINDS = {
+    (name, small): a_pool(name) if small else a_pool(name, "10.0.0.0/24")
+    for name in "pq"
+    for small in (True, False)
+}
 TEXTS = ["", "10.0.0.1", "fd00::1", "oops"]
 
 
@@ -249,7 +255,7 @@ def test_memory_makes_no_difference(edits: list[tuple[str, str, str, bool]]) -> 
     for name, asked, pool, away in edits:
         named = {"metallb.io/address-pool": pool}
         services[name] = a_service(name, load_balancer_ip=asked, annotations=named)
-        pools[pool] = a_pool(pool) if asked else a_pool(pool, "10.0.0.0/24")
+        pools[pool] = KINDS[pool, bool(asked)]
         if away:
             (services if asked else pools).pop(name if asked else pool)
         objects = the_objects(
