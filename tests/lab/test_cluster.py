@@ -196,9 +196,15 @@ def test_traffic_goes_on_while_speakers_are_killed(lab: Lab) -> None:
         old.sendall(b"still here")
         assert old.recv(64) == b"still here"
         assert greeting(lab, "client", ip_address(ADDRESSES[0]), 80).pod == f"pod-{owner}"
+    lab.supervisor.stop(f"speaker-{owner}")
+    lab.start_speaker(owner)
+    eventually(lambda: answering(lab, ADDRESSES[0]), {owner})
 
 
 def test_controller_that_was_killed_keeps_what_it_gave(lab: Lab) -> None:
     before = {key: service.ingress for key, service in lab.refresh().services.items()}
     lab.supervisor.send("controller", signal.SIGKILL)
+    assert {key: service.ingress for key, service in lab.refresh().services.items()} == before
+    lab.supervisor.stop("controller")
+    lab.start_controller()
     assert {key: service.ingress for key, service in lab.refresh().services.items()} == before
