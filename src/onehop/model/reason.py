@@ -74,6 +74,8 @@ class Reason(Enum):
     COMMUNITY_UNKNOWN = ("CommunityUnknown", "no Community object names this alias", "error")
     BFD_PROFILE_UNKNOWN = ("BFDProfileUnknown", "no BFDProfile has this name", "error")
     NO_ROUTER_ID = ("NoRouterID", "the node has no IPv4 address to be its router ID", "error")
+    PEER_UNREACHABLE = ("PeerUnreachable", "no TCP connection to the BGP peer", "warning")
+    SESSION_DOWN = ("SessionDown", "the BGP session is not established", "warning")
     # what a later release serves
     AFFINITY_UNSUPPORTED = (
         "AffinityUnsupported",
