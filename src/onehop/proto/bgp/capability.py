@@ -60,7 +60,7 @@ class Capabilities:
     `families` None: no multiprotocol capability at all, which means IPv4 unicast (RFC 4760 8).
     `extended_next_hop`: IPv4 prefixes with an IPv6 next hop (RFC 8950 4). `add_path` holds the
     families with several paths a prefix; it is read and never written. `unknown` are the numbers
-    of capabilities that are not understood.
+    of capabilities that are not understood; a role that is none of the five is among them.
     """
 
     families: frozenset[Family] | None = None
@@ -208,7 +208,7 @@ def _role(value: bytes, found: Capabilities) -> Capabilities:
     """RFC 9234 4.2: two different roles in one OPEN are a mismatch by themselves."""
     _need(len(value) == 1, value)
     if value[0] not in _ROLES:
-        return found
+        return replace(found, unknown=(*found.unknown, CapabilityCode.ROLE))
     role = _ROLES[value[0]]
     if found.role not in (None, role):
         raise BgpError(

@@ -154,8 +154,12 @@ def decode_route_refresh(body: bytes) -> RouteRefresh:
 
     Raises:
         BgpError: when a begin or an end is not exactly four octets (RFC 7313 5).
+        DecodeError: when it is shorter than any frame's.
     """
-    subtype = _SUBTYPES.get(body[2])
+    reader = Reader(body)
+    afi = reader.uint(2, "AFI")
+    subtype = _SUBTYPES.get(reader.uint(1, "subtype"))
+    family = UNICAST_FAMILIES.get((afi, reader.uint(1, "SAFI")))
     if len(body) != 4 and subtype in (RefreshSubtype.BEGIN, RefreshSubtype.END):
         raise BgpError(
             Code.ROUTE_REFRESH,
@@ -165,7 +169,6 @@ def decode_route_refresh(body: bytes) -> RouteRefresh:
             why=f"{len(body)} octets in a message of four",
             data=framed(MessageType.ROUTE_REFRESH, body),
         )
-    family = UNICAST_FAMILIES.get((int.from_bytes(body[:2], "big"), body[3]))
     return RouteRefresh(family=family, subtype=subtype)
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from onehop.model.address import Family
 from onehop.model.bgp import Role
-from onehop.proto.bgp.capability import GracefulRestart, LongLived
+from onehop.proto.bgp.capability import Capabilities, GracefulRestart, LongLived
 from onehop.proto.bgp.constants import (
     MAX_EXTENDED_LENGTH,
     MAX_LENGTH,
+    CapabilityCode,
     Code,
     OpenError,
 )
@@ -55,7 +56,7 @@ def negotiated(ours: Open, theirs: Open) -> Negotiated:
         BgpError: when the two roles do not go together (RFC 9234 4.2).
     """
     we, they = ours.capabilities, theirs.capabilities
-    _check_roles(we.role, they.role)
+    _check_roles(we, they)
     restart = they.graceful_restart if we.graceful_restart is not None else None
     is_long = we.extended_message and they.extended_message
     return Negotiated(
@@ -82,13 +83,19 @@ def _is_notification_kept(ours: GracefulRestart | None, theirs: GracefulRestart 
     return bool(ours and theirs and ours.notification and theirs.notification)
 
 
-def _check_roles(ours: Role | None, theirs: Role | None) -> None:
-    if ours is None or theirs is None or _PARTNER[ours] is theirs:
+def _check_roles(ours: Capabilities, theirs: Capabilities) -> None:
+    if ours.role is None:
         return
+    if CapabilityCode.ROLE in theirs.unknown:
+        told = "one that nobody assigned"
+    elif theirs.role is None or _PARTNER[ours.role] is theirs.role:
+        return
+    else:
+        told = theirs.role.name.lower()
     raise BgpError(
         Code.OPEN,
         OpenError.ROLE_MISMATCH,
         field="capability ROLE",
         offset=0,
-        why=f"ours is {ours.name.lower()}, the peer's {theirs.name.lower()}",
+        why=f"ours is {ours.role.name.lower()}, the peer's {told}",
     )

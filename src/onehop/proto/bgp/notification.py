@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onehop.proto.bgp.constants import Cease, Code, MessageType
+from onehop.proto.bgp.constants import HEADER_LENGTH, Cease, Code, MessageType
 from onehop.proto.bgp.error import BgpError, words
 from onehop.proto.bgp.framing import framed
+from onehop.proto.wire import Reader
 
 MAX_COMMUNICATION = 255  # RFC 9003 2
 _WITH_COMMUNICATION = (Cease.ADMINISTRATIVE_SHUTDOWN, Cease.ADMINISTRATIVE_RESET)
@@ -63,15 +64,21 @@ class Notification:
 
 def encode(message: Notification, max_length: int) -> bytes:
     """The whole NOTIFICATION; data that does not fit is cut off."""
-    room = max_length - len(framed(MessageType.NOTIFICATION, b"")) - 2
+    room = max_length - HEADER_LENGTH - 2
     return framed(
         MessageType.NOTIFICATION, bytes((message.code, message.subcode)) + message.data[:room]
     )
 
 
 def decode(body: bytes) -> Notification:
-    """The NOTIFICATION in a frame's body."""
-    return Notification(code=body[0], subcode=body[1], data=body[2:])
+    """The NOTIFICATION in a frame's body.
+
+    Raises:
+        DecodeError: when it is shorter than any frame's.
+    """
+    reader = Reader(body)
+    code, subcode = reader.uint(1, "error code"), reader.uint(1, "error subcode")
+    return Notification(code=code, subcode=subcode, data=body[2:])
 
 
 def of(error: BgpError) -> Notification:
