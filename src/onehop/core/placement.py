@@ -149,8 +149,8 @@ class Placement:
         return held_of(held.share, held.source, numbers)
 
     def _requested(self, service: Service, request: Request) -> Held | Refusal:
-        texts = ", ".join(map(str, request.addresses))
         if {family_of(address) for address in request.addresses} != set(request.families):
+            texts = ", ".join(map(str, request.addresses))
             wanted = " and ".join(sorted(family.value for family in request.families))
             return Refusal(
                 reason=Reason.FAMILY_MISMATCH,

@@ -7,7 +7,7 @@ annotations and `spec.loadBalancerIP` ask for. It looks at no pool and at no oth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 from onehop.core.sharing import Share
 from onehop.model.address import Family, IPAddress, family_of
@@ -168,11 +168,9 @@ def parse_address(text: str) -> IPAddress | None:
     refused: an address given to a Service has none.
     """
     try:
-        address: IPv4Address | IPv6Address = ip_address(text)
+        if ":" not in text:
+            return IPv4Address(text)
+        address = IPv6Address(text)
     except ValueError:
         return None
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            return None
-        return address.ipv4_mapped or address
-    return address
+    return None if address.scope_id is not None else address.ipv4_mapped or address

@@ -22,7 +22,7 @@ from onehop.core.request import (
     requested_addresses,
 )
 from onehop.core.sharing import number
-from onehop.model.address import AddressRange, family_of
+from onehop.model.address import AddressRange, IPAddress, family_of
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
@@ -229,7 +229,7 @@ def _service_problems(
     if isinstance(asked, Refusal):
         found.append((field, asked.reason, asked.detail))
     elif asked:
-        mismatch = family_mismatch(service)
+        mismatch = _family_mismatch(service, asked)
         if mismatch:
             found.append((field, Reason.FAMILY_MISMATCH, mismatch))
     return [
@@ -245,14 +245,12 @@ def _service_problems(
     ]
 
 
-def family_mismatch(service: Service) -> str:
+def _family_mismatch(service: Service, asked: tuple[IPAddress, ...]) -> str:
     """How the families of the requested addresses differ from the Service's; empty if not."""
     families = families_needed(service)
-    asked = requested_addresses(service)
-    if isinstance(families, Refusal) or isinstance(asked, Refusal):
+    if isinstance(families, Refusal):
         return ""
-    have = {family_of(address) for address in asked}
-    if have == set(families):
+    if {family_of(address) for address in asked} == set(families):
         return ""
     wanted = " and ".join(sorted(family.value for family in families))
     return f"requested {', '.join(map(str, asked))}, the Service needs {wanted}"
