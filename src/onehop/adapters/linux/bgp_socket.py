@@ -108,7 +108,7 @@ class BgpSocket:
             reason=Reason.SESSION_DOWN, detail=f"{self._path}: closed by the peer"
         )
 
-    def send(self, octets: bytes | memoryview) -> int | Refusal:
+    def send(self, octets: bytes | bytearray) -> int | Refusal:
         """How many of the octets the kernel took; a Refusal when the connection is over."""
         try:
             return self._socket.send(octets, socket.MSG_NOSIGNAL)
