@@ -121,10 +121,11 @@ class Announcer(ABC):
     def wake(self, now: float) -> tuple[Effect, ...]:
         """Time has reached the deadline: repeats, and conflicts that did not go away."""
         effects = self._announcements_due(now)
+        for packed in self._conflicts.rebuttals(now):
+            self._announce(self._holdings[packed], effects)
         for packed, claimant in self._conflicts.due(now):
-            holding = self._holdings[packed]
-            effects.append(AddressConflict(address=holding.address, claimant=Mac(claimant)))
-            self._announce(holding, effects)
+            address = self._holdings[packed].address
+            effects.append(AddressConflict(address=address, claimant=Mac(claimant)))
         return tuple(effects)
 
     def counters(self) -> Mapping[IPAddress, AddressCounters]:

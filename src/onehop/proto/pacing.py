@@ -4,19 +4,22 @@
 than `BATCH` addresses in `PACE` seconds. First announcements go before repeats, so one moved
 address never waits behind the repeats of thousands.
 
-`Conflicts` holds claims of others to our addresses. A claim counts only when it still stands
-`SETTLE` seconds later: in a hand-over the new owner's announcement arrives some milliseconds
-before the old owner's own decision, and a defence would pull the clients back. The constants are
-our own; decision record 0030 says why.
+`Conflicts` holds claims of others to our addresses. A claim that still stands `REBUT` seconds
+later is answered by one announcement: by then the old owner of a hand-over has heard of it and
+let go, and one to whom the address came back at once has to call its clients back. It is reported
+when it still stands after `SETTLE` seconds. The constants are our own; decision record 0030 says
+why.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
+from itertools import takewhile
 
 BATCH = 128
 PACE = 0.01
+REBUT = 0.004
 SETTLE = 0.5
 DEFEND_INTERVAL = 10.0  # RFC 5227 1.1
 
@@ -92,35 +95,46 @@ class Schedule:
 
 
 class Conflicts:
-    """Claims of others to our addresses, each reported once in `DEFEND_INTERVAL` seconds."""
+    """Claims of others to our addresses: each answered and reported once in `DEFEND_INTERVAL`."""
 
     def __init__(self) -> None:
-        # All spans are equal, so the order of insertion is the order of time.
+        # All spans are equal, so in each mapping the order of insertion is the order of time.
+        self._unanswered: dict[bytes, float] = {}
         self._standing: dict[bytes, tuple[float, bytes]] = {}
-        self._reported_at: dict[bytes, float] = {}
+        self._claimed_at: dict[bytes, float] = {}
 
     def claimed(self, address: bytes, claimant: bytes, now: float) -> None:
         """The station `claimant` said that `address` is its own."""
-        if address in self._standing:
-            return
-        reported_at = self._reported_at.get(address)
-        if reported_at is None or now >= reported_at + DEFEND_INTERVAL:
+        claimed_at = self._claimed_at.get(address)
+        if claimed_at is None or now >= claimed_at + DEFEND_INTERVAL:
+            self._claimed_at[address] = now
+            self._unanswered[address] = now + REBUT
             self._standing[address] = (now + SETTLE, claimant)
 
     def forget(self, address: bytes) -> None:
         """The address is no longer ours: whoever claims it is right."""
+        self._unanswered.pop(address, None)
         self._standing.pop(address, None)
-        self._reported_at.pop(address, None)
+        self._claimed_at.pop(address, None)
 
     @property
     def deadline(self) -> float | None:
-        """When `due` next has something to give."""
+        """When `rebuttals` or `due` next has something to give."""
+        for answers_at in self._unanswered.values():
+            return answers_at
         for settles_at, _ in self._standing.values():
             return settles_at
         return None
 
+    def rebuttals(self, now: float) -> list[bytes]:
+        """Addresses to announce once, since somebody else claimed them."""
+        answered = list(takewhile(lambda each: self._unanswered[each] <= now, self._unanswered))
+        for address in answered:
+            del self._unanswered[address]
+        return answered
+
     def due(self, now: float) -> list[tuple[bytes, bytes]]:
-        """(address, claimant) of the claims to report, and to defend against, now."""
+        """(address, claimant) of the claims to report now."""
         settled: list[tuple[bytes, bytes]] = []
         for address, (settles_at, claimant) in self._standing.items():
             if settles_at > now:
@@ -128,5 +142,4 @@ class Conflicts:
             settled.append((address, claimant))
         for address, _ in settled:
             del self._standing[address]
-            self._reported_at[address] = now
         return settled

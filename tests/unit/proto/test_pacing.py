@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.proto.pacing import BATCH, DEFEND_INTERVAL, PACE, SETTLE, Conflicts, Schedule
+from onehop.proto.pacing import BATCH, DEFEND_INTERVAL, PACE, REBUT, SETTLE, Conflicts, Schedule
 
 A, B = b"\x0a\x00\x00\x01", b"\x0a\x00\x00\x02"
 M1, M2 = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
@@ -133,12 +133,15 @@ class TestSchedule:
 
 
 class TestConflicts:
-    def test_a_claim_is_reported_once_it_has_settled(self) -> None:
+    def test_a_claim_is_answered_and_reported_once_it_has_settled(self) -> None:
         conflicts = Conflicts()
         assert conflicts.deadline is None
         conflicts.claimed(A, M1, 5.0)
+        assert conflicts.deadline == 5.0 + REBUT
+        assert conflicts.rebuttals(5.0) == []
+        assert conflicts.rebuttals(5.0 + REBUT) == [A]
         assert conflicts.deadline == 5.0 + SETTLE
-        assert conflicts.due(5.0) == []
+        assert conflicts.due(5.0 + REBUT) == []
         assert conflicts.due(5.0 + SETTLE) == [(A, M1)]
         assert conflicts.deadline is None
 
@@ -147,22 +150,27 @@ class TestConflicts:
         conflicts.claimed(A, M1, 0.0)
         conflicts.forget(A)
         assert conflicts.deadline is None
+        assert conflicts.rebuttals(SETTLE) == []
         assert conflicts.due(SETTLE) == []
 
     def test_further_claims_wait_for_the_defend_interval(self) -> None:
         conflicts = Conflicts()
         conflicts.claimed(A, M1, 0.0)
         conflicts.claimed(A, M2, 0.1)
+        assert conflicts.rebuttals(SETTLE) == [A]
         assert conflicts.due(SETTLE) == [(A, M1)]
-        conflicts.claimed(A, M2, SETTLE + DEFEND_INTERVAL - 0.1)
+        conflicts.claimed(A, M2, DEFEND_INTERVAL - 0.1)
         assert conflicts.deadline is None
-        conflicts.claimed(A, M2, SETTLE + DEFEND_INTERVAL)
-        assert conflicts.due(DEFEND_INTERVAL + 2 * SETTLE) == [(A, M2)]
+        conflicts.claimed(A, M2, DEFEND_INTERVAL)
+        assert conflicts.rebuttals(DEFEND_INTERVAL + REBUT) == [A]
+        assert conflicts.due(DEFEND_INTERVAL + SETTLE) == [(A, M2)]
 
     def test_claims_to_two_addresses_settle_each_in_its_time(self) -> None:
         conflicts = Conflicts()
         conflicts.claimed(A, M1, 0.0)
         conflicts.claimed(B, M2, 0.25)
+        assert conflicts.rebuttals(REBUT) == [A]
+        assert conflicts.rebuttals(SETTLE) == [B]
         assert conflicts.due(SETTLE) == [(A, M1)]
         assert conflicts.deadline == 0.25 + SETTLE
         assert conflicts.due(1.0) == [(B, M2)]
@@ -171,6 +179,7 @@ class TestConflicts:
     def test_an_address_taken_up_again_starts_afresh(self, forgotten: bool) -> None:
         conflicts = Conflicts()
         conflicts.claimed(A, M1, 0.0)
+        conflicts.rebuttals(SETTLE)
         conflicts.due(SETTLE)
         if forgotten:
             conflicts.forget(A)

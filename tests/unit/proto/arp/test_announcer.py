@@ -14,7 +14,7 @@ from onehop.model.address import Mac
 from onehop.proto.arp.announcer import REPEATS, ArpAnnouncer
 from onehop.proto.arp.packet import ArpPacket, Operation, announcement, decode, encode
 from onehop.proto.machine import AddressConflict, Effect, Send
-from onehop.proto.pacing import DEFEND_INTERVAL, SETTLE
+from onehop.proto.pacing import DEFEND_INTERVAL, REBUT, SETTLE
 from onehop.proto.wire import BROADCAST
 
 OURS = Mac.parse("02:00:00:00:01:01")
@@ -179,18 +179,16 @@ class TestConflicts:
     def test_a_claim_is_reported_and_answered_once(self, claim: ArpPacket) -> None:
         announcer = holding(VIP)
         assert announcer.receive_frame(encode(claim), 100.0) == ()
-        assert announcer.deadline == 100.0 + SETTLE
-        assert announcer.wake(100.0 + SETTLE) == (
-            AddressConflict(address=VIP, claimant=PEER),
-            *gratuitous(VIP),
-        )
+        assert announcer.deadline == 100.0 + REBUT
+        assert announcer.wake(100.0 + REBUT) == gratuitous(VIP)
+        assert announcer.wake(100.0 + SETTLE) == (AddressConflict(address=VIP, claimant=PEER),)
         assert announcer.deadline is None
 
     def test_a_hand_over_is_no_conflict(self) -> None:
         """The new owner's announcement comes before our own decision to withdraw."""
         announcer = holding(VIP)
         announcer.receive_frame(encode(CLAIM), 100.0)
-        announcer.set_addresses(frozenset(), 100.004)
+        announcer.set_addresses(frozenset(), 100.003)
         assert announcer.deadline is None
         assert announcer.wake(101.0) == ()
 

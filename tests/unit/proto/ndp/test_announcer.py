@@ -23,7 +23,7 @@ from onehop.proto.ndp.message import (
     group_mac,
     solicited_node,
 )
-from onehop.proto.pacing import SETTLE
+from onehop.proto.pacing import REBUT, SETTLE
 
 OURS, PEER = Mac.parse("02:00:00:00:01:01"), Mac.parse("02:00:00:00:00:99")
 OTHER = Mac.parse("02:00:00:00:00:98")
@@ -164,11 +164,9 @@ class TestConflicts:
     def test_a_claim_is_reported_and_defended_once(self, message: Message, claimant: Mac) -> None:
         announcer = holding(VIP)
         announcer.receive_frame(encode(message), 9.0)
-        assert announcer.deadline == 9.0 + SETTLE
-        assert announcer.wake(9.0 + SETTLE) == (
-            AddressConflict(address=VIP, claimant=claimant),
-            Send(frame=encode(UNSOLICITED)),
-        )
+        assert announcer.deadline == 9.0 + REBUT
+        assert announcer.wake(9.0 + REBUT) == (Send(frame=encode(UNSOLICITED)),)
+        assert announcer.wake(9.0 + SETTLE) == (AddressConflict(address=VIP, claimant=claimant),)
         announcer.receive_frame(encode(message), 10.0)
         assert announcer.deadline is None
         assert announcer.counters()[VIP].conflicts == 2
