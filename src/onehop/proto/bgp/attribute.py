@@ -54,7 +54,7 @@ def next_hop(family: Family, attributes: RouteAttributes, outbound: Outbound) ->
         return given if isinstance(given, IPv6Address) else None
     if given is None:
         given = outbound.next_hop_ipv4 or outbound.next_hop_ipv6
-    return given if isinstance(given, IPv4Address) or agreed.extended_next_hop else None
+    return given if agreed.extended_next_hop or isinstance(given, IPv4Address) else None
 
 
 def attribute(flags: int, kind: AttributeType, value: bytes) -> bytes:
