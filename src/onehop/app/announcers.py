@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import is_
 
 from onehop.adapters.linux.frame import FrameError, FrameProtocol, FrameSocket
 from onehop.adapters.linux.link import carries_arp, carries_ndp
@@ -19,6 +18,7 @@ from onehop.adapters.linux.multicast import Memberships
 from onehop.app.driver import Driver, Fact
 from onehop.model.address import IPAddress, Mac
 from onehop.model.desired import Announcement, Failure, Report
+from onehop.model.diff import shared
 from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
 from onehop.proto.announcing import AddressCounters, Announcer
@@ -242,16 +242,10 @@ def difference(
     thousand then costs a tenth of what hashing all of them would. Equal ones that are not
     identical are in both lists, which costs time and nothing else.
     """
-    first = _shared(have, want)
+    first = shared(have, want)
     have, want = have[first:], want[first:]
-    last = _shared(have[::-1], want[::-1])
+    last = shared(have[::-1], want[::-1])
     have, want = have[: len(have) - last], want[: len(want) - last]
     old, new = set(map(id, have)), set(map(id, want))
     gone = [announcement for announcement in have if id(announcement) not in new]
     return gone, [announcement for announcement in want if id(announcement) not in old]
-
-
-def _shared(have: tuple[Announcement, ...], want: tuple[Announcement, ...]) -> int:
-    """How many announcements both begin with."""
-    differs_at = bytes(map(is_, have, want)).find(0)
-    return min(len(have), len(want)) if differs_at < 0 else differs_at

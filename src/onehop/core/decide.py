@@ -8,9 +8,12 @@ changed object among ten thousand costs one Service's decision and some pointer 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
+from typing import TypeVar
 
 from onehop.core.elect import owns, ranking
 from onehop.core.eligible import (
@@ -24,17 +27,20 @@ from onehop.core.eligible import (
     with_endpoints,
 )
 from onehop.core.frontends import frontends_of, unsupported
+from onehop.core.slices import SliceIndex
 from onehop.core.snapshot import Snapshot
 from onehop.core.validate import usable_pools
 from onehop.model.address import IPAddress
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.desired import Announcement, DatapathDesired, FrontendDesired, NodeDesired
+from onehop.model.diff import moved
 from onehop.model.node import Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import EndpointSlice, Key, Service, TrafficPolicy
 
 _NO_LOCAL_ENDPOINT = Refusal(reason=Reason.NO_LOCAL_ENDPOINT)
 _NOT_OWNER = Refusal(reason=Reason.NOT_OWNER)
+_V = TypeVar("_V")
 
 
 def _none_refused() -> Mapping[str, Refusal]:
@@ -227,81 +233,71 @@ class NodeDecider:
     def __init__(self, rules: DecisionRules) -> None:
         self._rules = rules
         self._config: _Configuration | None = None
-        self._slices: Mapping[Key, EndpointSlice] = {}
-        self._by_service: dict[Key, tuple[EndpointSlice, ...]] = {}
+        self._slices = SliceIndex()
         self._services: Mapping[Key, Service] = {}
         self._verdicts: dict[Key, ServiceVerdict] = {}
         self._frontends: dict[Key, tuple[FrontendDesired, ...]] = {}
         self._announced: dict[Key, tuple[Announcement, ...]] = {}
         self._withheld: dict[Key, Refusal] = {}
         self._announcements: tuple[Announcement, ...] = ()
+        self._holders: Counter[IPAddress] = Counter()  # Services that announce an address
 
     def decide(self, snapshot: Snapshot) -> NodeDesired:
         """What the node ought to do, given all that is known."""
-        touched = self._index_slices(snapshot.objects.slices)
         services = snapshot.objects.services
+        touched = self._slices.replace(snapshot.objects.slices)
+        gone, come = moved(self._services, services)
+        touched.update(gone, come)
         if self._config is None or not self._config.unchanged(snapshot):
             self._config = _Configuration(snapshot, self._rules)
-            touched = set(services)
-        else:
-            old = self._services
-            if services is not old:
-                touched.update(key for key, value in services.items() if old.get(key) is not value)
-        gone = [key for key in self._verdicts if key not in services]
+            touched.update(services)
         self._services = services
-        if touched or gone:
-            self._replace(touched, gone)
+        if touched:
+            self._replace(touched)
         return self._desired()
 
     def verdict(self, key: Key) -> ServiceVerdict | None:
         """The last decision about one Service, for `explain`."""
         return self._verdicts.get(key)
 
-    def _index_slices(self, slices: Mapping[Key, EndpointSlice]) -> set[Key]:
-        old = self._slices
-        if slices is old:
-            return set()
-        changed = {slice_.service for key, slice_ in slices.items() if old.get(key) is not slice_}
-        changed |= {
-            before.service
-            for key, before in old.items()
-            if (after := slices.get(key)) is None or after.service != before.service
-        }
-        self._slices = slices
-        fresh: dict[Key, list[EndpointSlice]] = {key: [] for key in changed}
-        for slice_ in slices.values():
-            if slice_.service in fresh:
-                fresh[slice_.service].append(slice_)
-        for key, found in fresh.items():
-            self._by_service[key] = tuple(found)
-        return changed
-
-    def _replace(self, touched: set[Key], gone: list[Key]) -> None:
+    def _replace(self, touched: set[Key]) -> None:
         assert self._config is not None, "a configuration precedes every verdict"
         frontends, announced = dict(self._frontends), self._announced
         withheld = dict(self._withheld)
-        moved = False
-        for key in (*touched, *gone):
+        has_moved = False
+        for key in touched:
             service = self._services.get(key)
-            old = announced.pop(key, ())
-            frontends.pop(key, None)
-            withheld.pop(key, None)
-            self._verdicts.pop(key, None)
             if service is None:
-                moved = moved or bool(old)
-                continue
-            verdict = _verdict(service, self._by_service.get(key, ()), self._config)
-            self._verdicts[key] = verdict
-            if verdict.frontends:
-                frontends[key] = verdict.frontends
-            if verdict.announcements:
-                announced[key] = verdict.announcements
-            if verdict.withheld is not None:
-                withheld[key] = verdict.withheld
-            moved = moved or verdict.announcements != old
+                verdict = ServiceVerdict()
+                self._verdicts.pop(key, None)
+            else:
+                verdict = _verdict(service, self._slices.of(key), self._config)
+                self._verdicts[key] = verdict
+            has_moved |= self._announce(key, verdict.announcements)
+            _put(frontends, key, verdict.frontends)
+            _put(withheld, key, verdict.withheld)
         self._frontends, self._withheld = frontends, withheld
-        if moved:
-            self._announcements = _merged(announced)
+        if has_moved:
+            self._announcements = self._merged(announced)
+
+    def _announce(self, key: Key, announcements: tuple[Announcement, ...]) -> bool:
+        """Keep what a Service announces; whether that differs from before."""
+        old = self._announced.get(key, ())
+        if announcements == old:
+            return False
+        self._holders.subtract(item.address for item in old)
+        self._holders.update(item.address for item in announcements)
+        for item in old:
+            if not self._holders[item.address]:
+                del self._holders[item.address]
+        _put(self._announced, key, announcements)
+        return True
+
+    def _merged(
+        self, announced: Mapping[Key, tuple[Announcement, ...]]
+    ) -> tuple[Announcement, ...]:
+        every = tuple(chain.from_iterable(announced.values()))
+        return every if len(every) == len(self._holders) else _united(every)
 
     def _desired(self) -> NodeDesired:
         here = self._config.here if self._config is not None else None
@@ -315,15 +311,22 @@ class NodeDecider:
         )
 
 
-def _merged(announced: Mapping[Key, tuple[Announcement, ...]]) -> tuple[Announcement, ...]:
+def _put(table: dict[Key, _V], key: Key, value: _V | None) -> None:
+    """Hold a value in its key's old place, so that tables stay aligned to compare; or nothing."""
+    if value:
+        table[key] = value
+    else:
+        table.pop(key, None)
+
+
+def _united(every: Iterable[Announcement]) -> tuple[Announcement, ...]:
     """All announcements, each address once: Services that share one unite their links."""
     merged: dict[IPAddress, Announcement] = {}
-    for announcements in announced.values():
-        for item in announcements:
-            old = merged.setdefault(item.address, item)
-            if old is not item and old != item:
-                links = None if old.links is None or item.links is None else old.links | item.links
-                merged[item.address] = Announcement(address=item.address, links=links)
+    for item in every:
+        old = merged.setdefault(item.address, item)
+        if old is not item and old != item:
+            links = None if old.links is None or item.links is None else old.links | item.links
+            merged[item.address] = Announcement(address=item.address, links=links)
     return tuple(merged.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.model.diff import diff, grow
+from onehop.model.diff import diff, grow, moved
 
 tables = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
 
@@ -43,3 +43,33 @@ def test_growth_loses_nothing_and_already_serves_what_is_wanted(
     assert set(grown) == set(have) | set(want)
     assert all(grown[key] == value for key, value in want.items())
     assert not diff(grown, want).add
+
+
+class Named:
+    """A value that names its key, as every object does."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+
+
+@given(
+    st.lists(st.integers(0, 9), unique=True),
+    st.lists(st.tuples(st.sampled_from(("drop", "put", "new")), st.integers(0, 9))),
+)
+def test_what_moved_is_told_by_identity(keys: list[int], edits: list[tuple[str, int]]) -> None:
+    have = {key: Named(key) for key in keys}
+    want = dict(have)
+    for verb, key in edits:
+        if verb == "drop":
+            want.pop(key, None)
+        else:
+            moving = want.pop(key, None) if verb == "new" else None
+            want[key] = moving or Named(key)
+    gone, come = moved(have, want)
+    assert gone == {k: v for k, v in have.items() if want.get(k) is not v}
+    assert come == {k: v for k, v in want.items() if have.get(k) is not v}
+
+
+def test_nothing_moved_between_a_mapping_and_itself() -> None:
+    table = {1: Named(1)}
+    assert moved(table, table) == ({}, {})
