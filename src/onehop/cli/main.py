@@ -13,6 +13,7 @@ import click
 from onehop import __version__
 
 _COMMANDS = {
+    "bgp": ("onehop.cli.bgp", "bgp"),
     "controller": ("onehop.cli.controller", "controller"),
     "explain": ("onehop.cli.explain", "explain"),
     "lab": ("onehop.cli.lab", "lab"),
@@ -46,6 +47,7 @@ def main() -> None:
     onehop lab tour         its scenes, expected and seen
     onehop service list     a node's service table, out of the kernel's maps
     onehop explain NS/NAME  why a Service has its address and its announcer
+    onehop bgp peers        the sessions with the routers, and what they were told
     onehop controller       gives Services their addresses
     onehop speaker          announces and forwards on one node
     """  # noqa: D301  (click reads the backspace as: keep these lines)
