@@ -15,6 +15,8 @@ A line with `<` is an effect, in order; the deadline is told when it changed. FR
 `request DESTINATION SOURCE sender MAC ADDRESS target MAC ADDRESS` (or `reply`), or
 `solicitation DESTINATION SOURCE from ADDRESS to ADDRESS target ADDRESS [option MAC]`, or
 `advertisement` likewise with `flags` R, S, O or -, before the option.
+
+Pages that begin `given bgp codec` are described in `bgp_codec.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from onehop.proto.arp.announcer import ArpAnnouncer
 from onehop.proto.machine import Effect, Send
 from onehop.proto.ndp import message as ndp
 from onehop.proto.ndp.announcer import NdpAnnouncer
+from tests.conformance import bgp_codec
 
+PROTOCOLS = ("arp", "ndp", "bgp")
 MACHINES: dict[str, type[Announcer]] = {"arp": ArpAnnouncer, "ndp": NdpAnnouncer}
 
 
@@ -37,6 +41,8 @@ def played(page: str) -> str:
     """The page with the effects that the machine really has."""
     lines = [line for line in page.splitlines() if not line.startswith("<")]
     given = next(line.split() for line in lines if line.startswith("given"))
+    if given[1:3] == ["bgp", "codec"]:
+        return bgp_codec.played(page)
     machine = MACHINES[given[1]](mac=Mac.parse(given[2]))
     out: list[str] = []
     deadline: float | None = None

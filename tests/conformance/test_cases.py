@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.page import MACHINES, played
+from tests.conformance.page import PROTOCOLS, played
 
 CASES = sorted(Path(__file__).parent.glob("*/*.case"))
 
@@ -24,7 +24,7 @@ def test_the_machine_does_what_the_page_says(case: Path) -> None:
     assert page == result
 
 
-@pytest.mark.parametrize("protocol", MACHINES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_has_pages_with_title_clause_and_machine(protocol: str) -> None:
     pages = [case.read_text() for case in CASES if case.parent.name == protocol]
     assert len(pages) >= 5

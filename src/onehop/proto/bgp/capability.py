@@ -169,7 +169,7 @@ def _malformed(field: str, offset: int, why: str, data: bytes) -> BgpError:
 
 def _need(is_possible: bool, value: bytes) -> None:
     if not is_possible:
-        raise ValueError(f"no length for it: {len(value)} octets")
+        raise ValueError(f"its length is {len(value)}")
 
 
 def _unicast(triple: bytes) -> Family | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from onehop.proto.bgp.constants import (
+    AttributeType,
     Cease,
     Code,
     FsmError,
@@ -48,11 +49,17 @@ class BgpError(DecodeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A fault that the session survives: the type of the attribute, and what was done."""
+    """A fault that the session survives: the type of the attribute, and what was done.
+
+    Type 0, which no attribute has, stands for all of them together.
+    """
 
     attribute: int
     action: Action
     why: str
+
+    def __str__(self) -> str:
+        return f"{attribute_name(self.attribute)}: {self.why}"
 
 
 _CODES: dict[int, str] = {
@@ -113,6 +120,14 @@ _SUBCODES: dict[int, dict[int, str]] = {
     },
     Code.ROUTE_REFRESH: {RefreshError.INVALID_MESSAGE_LENGTH: "Invalid Message Length"},
 }
+
+
+_ATTRIBUTES = {0: "path attributes"} | {int(kind): kind.name for kind in AttributeType}
+
+
+def attribute_name(kind: int) -> str:
+    """The name of an attribute, or its number when nobody here knows it."""
+    return _ATTRIBUTES.get(kind, f"attribute {kind}")
 
 
 def words(code: int, subcode: int) -> str:

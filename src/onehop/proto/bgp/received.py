@@ -19,7 +19,7 @@ from onehop.proto.bgp.constants import (
     Code,
     UpdateError,
 )
-from onehop.proto.bgp.error import Action, BgpError, Fault
+from onehop.proto.bgp.error import Action, BgpError, Fault, attribute_name
 from onehop.proto.bgp.negotiated import Negotiated
 from onehop.proto.bgp.rules import (
     RULES,
@@ -29,7 +29,7 @@ _BITS = {Family.IPV4: 32, Family.IPV6: 128}
 _NEXT_HOP_LENGTHS = {Family.IPV4: (4,), Family.IPV6: (16, 32)}  # RFC 4760 3; RFC 2545 3
 _EXTENDED_NEXT_HOP_LENGTHS = (4, 16, 32)  # RFC 8950 3
 _BARE = bytes(4)
-_NONE = 0  # the type of a fault that is of no one attribute; 0 is reserved
+_NONE = 0  # the type of a fault that is of no one attribute
 _FLAGS = OPTIONAL | TRANSITIVE  # RFC 7606 3 c: the two that must be right
 _REACH, _UNREACH = int(AttributeType.MP_REACH_NLRI), int(AttributeType.MP_UNREACH_NLRI)
 _NEXT_HOP = 1 << AttributeType.NEXT_HOP
@@ -120,7 +120,7 @@ class _Walk:
             head = 4 if body[at] & EXTENDED_LENGTH else 3
             value = at + head
             if value > end:
-                self._fault(_NONE, Action.TREAT_AS_WITHDRAW, "an attribute is cut short")
+                self._fault(_NONE, Action.TREAT_AS_WITHDRAW, "the last is cut short")
                 return
             after = value + (body[at + 2] if head == 3 else body[at + 2] << 8 | body[at + 3])
             kind = body[at + 1]
@@ -142,7 +142,7 @@ class _Walk:
         """RFC 7606 3 g: of several, the first counts; told once, however many there are."""
         if kind in (_REACH, _UNREACH):
             why = "there twice"
-            raise _reset(UpdateError.MALFORMED_ATTRIBUTE_LIST, f"attribute {kind}", at, why)
+            raise _reset(UpdateError.MALFORMED_ATTRIBUTE_LIST, attribute_name(kind), at, why)
         if not self.again >> kind & 1:
             self.again |= 1 << kind
             self._fault(kind, Action.ATTRIBUTE_DISCARD, "there twice")
@@ -176,7 +176,7 @@ class _Walk:
         elif not flags & OPTIONAL:
             subcode = UpdateError.UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE
             data = self.body[at:after]
-            raise _reset(subcode, f"attribute {kind}", at, "well-known, yet not known", data)
+            raise _reset(subcode, attribute_name(kind), at, "well-known, yet not known", data)
 
     def _reach(self, at: int, value: int, after: int) -> None:
         """MP_REACH_NLRI (RFC 7606 7.11)."""
@@ -223,7 +223,7 @@ class _Walk:
 
     def _unreadable(self, at: int, after: int, why: str) -> BgpError:
         """RFC 7606 3 j: which routes are meant is not known."""
-        field = f"attribute {self.body[at + 1]}"
+        field = attribute_name(self.body[at + 1])
         data = self.body[at:after]
         return _reset(UpdateError.OPTIONAL_ATTRIBUTE_ERROR, field, at, why, data)
 
@@ -249,7 +249,7 @@ class _Walk:
     def _missing(self, bits: int) -> None:
         """RFC 7606 3 d; NEXT_HOP goes with the NLRI field alone (RFC 4760 3)."""
         names = [kind.name for kind in AttributeType if bits >> kind & 1]
-        why = f"{' and '.join(names)} not there"
+        why = f"{' and '.join(names)} missing"
         self._fault(_NONE, Action.TREAT_AS_WITHDRAW, why)
 
     def _check_reachable(self, announced: int, grave: list[Fault]) -> None:
@@ -257,6 +257,6 @@ class _Walk:
         withdraws_only = self.seen == 1 << _UNREACH and {f.attribute for f in grave} == {_UNREACH}
         if announced or self.reaches or withdraws_only:
             return
-        field = f"attribute {grave[0].attribute}"
+        field = attribute_name(grave[0].attribute)
         why = f"{grave[0].why}, and no prefix is advertised"
         raise _reset(UpdateError.MALFORMED_ATTRIBUTE_LIST, field, 0, why)

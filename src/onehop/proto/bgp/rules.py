@@ -43,7 +43,7 @@ def _origin(value: bytes, _: Negotiated) -> str:
 
 
 def _length(value: bytes) -> str:
-    return f"no length for it: {len(value)} octets"
+    return f"its length is {len(value)}"
 
 
 def _as_path(value: bytes, agreed: Negotiated) -> str:

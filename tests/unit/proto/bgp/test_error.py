@@ -15,7 +15,7 @@ from onehop.proto.bgp.constants import (
     RefreshError,
     UpdateError,
 )
-from onehop.proto.bgp.error import Action, BgpError, words
+from onehop.proto.bgp.error import Action, BgpError, Fault, words
 from onehop.proto.machine import DecodeError
 
 SUBCODES: list[tuple[Code, type[IntEnum]]] = [
@@ -59,6 +59,19 @@ def test_no_assigned_subcode_is_shown_as_a_number(code: Code, subcode: int) -> N
     said = words(code, subcode)
     assert "subcode" not in said
     assert not said.startswith("Error ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (1, "ORIGIN: 3 is no origin"),
+        (254, "attribute 254: 3 is no origin"),
+        (0, "path attributes: 3 is no origin"),
+    ],
+)
+def test_a_fault_names_its_attribute(kind: int, sentence: str) -> None:
+    fault = Fault(attribute=kind, action=Action.TREAT_AS_WITHDRAW, why="3 is no origin")
+    assert str(fault) == sentence
 
 
 def test_an_error_carries_its_notification_and_where_it_was_found() -> None:

@@ -209,7 +209,7 @@ def test_routes_of_an_update_with_a_discarded_attribute_count_as_advertised() ->
 
 def test_a_missing_attribute_is_named() -> None:
     (fault,) = decode(update("", NLRI), NEW).faults
-    assert fault.why == "ORIGIN and AS_PATH and NEXT_HOP not there"
+    assert fault.why == "ORIGIN and AS_PATH and NEXT_HOP missing"
 
 
 RESET = {
@@ -273,7 +273,7 @@ def test_the_attribute_at_fault_goes_with_the_notification() -> None:
     """RFC 4271 6.3: type, length and value, with the flags."""
     assert reset(update(GOOD + "40fe02 0102", NLRI)).data == bytes.fromhex("40fe020102")
     error = reset(update(ORIGIN + "800f02 0002"))
-    assert (error.data.hex(), error.field) == ("800f020002", "attribute 15")
+    assert (error.data.hex(), error.field) == ("800f020002", "MP_UNREACH_NLRI")
     assert error.offset == 19 + 4 + 4
     assert error.subcode == UpdateError.OPTIONAL_ATTRIBUTE_ERROR
 
