@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fuzz import fuzz_arp, fuzz_ndp
+from fuzz import fuzz_arp, fuzz_bgp, fuzz_ndp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@pytest.mark.parametrize("run", [fuzz_arp.run, fuzz_ndp.run], ids=["arp", "ndp"])
+@pytest.mark.parametrize(
+    "run", [fuzz_arp.run, fuzz_ndp.run, fuzz_bgp.run], ids=["arp", "ndp", "bgp"]
+)
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=5)
 def test_no_frame_raises_or_draws_a_wrong_answer(
