@@ -162,11 +162,13 @@ class Announcers:
         return len(removed) + len(added)
 
     def _serve(self, place: _Place, link: Link, is_touched: bool) -> list[Failure]:
-        """Have a port for a place just when addresses are wanted there."""
+        """Have a port for a place once addresses are wanted there.
+
+        It stays when none is left: to close it takes the kernel some 10 ms, and the address that
+        left may come back at once.
+        """
         port = self._ports.get(place)
-        if not self._wanted[place]:
-            if port is not None:
-                self._ports.pop(place).close()
+        if port is None and not self._wanted[place]:
             return []
         try:
             if port is None:

@@ -26,7 +26,7 @@ from onehop.adapters.bpf.records import Ring
 from onehop.adapters.bpf.tables import Row, Tables
 from onehop.model.address import IPAddress
 from onehop.model.desired import DatapathDesired, Failure, FrontendDesired, Report
-from onehop.model.diff import diff
+from onehop.model.diff import Diff, diff, moved
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Frontend, Key, Protocol, TrafficPolicy
 
@@ -99,21 +99,25 @@ class Datapath:
         self._ring = ring
         self._frontends = Frontends(self._loaded.maps, ring, clock)
         self._netlink = Netlink()
-        try:
-            links = self._links(hook, uplinks, has_tcx=has_tcx())
-        except DatapathError:
-            self._netlink.close()
-            self._loaded.close()
-            raise
-        self._delivery = Delivery(
-            links, self._netlink, uplinks, fast=delivery != "stack", clock=clock
-        )
+        links = self._opened_links(hook, uplinks, has_tcx=has_tcx())
+        fast = delivery != "stack"
+        self._delivery = Delivery(links, self._netlink, uplinks, fast=fast, clock=clock)
         self._applied: dict[Key, tuple[FrontendDesired, ...]] = {}
+        self._unsettled: set[Key] = set()
+        self._seen: Mapping[Key, tuple[FrontendDesired, ...]] | None = None
         self._keys: dict[Key, tuple[bytes, ...]] = {}
         self._addresses: set[bytes] = set()
         self._refused: dict[Key, tuple[Failure, ...]] = {}
         self._last: DatapathDesired | None = None
         self._adopted = False
+
+    def _opened_links(self, hook: str, uplinks: tuple[str, ...], *, has_tcx: bool) -> Links:
+        try:
+            return self._links(hook, uplinks, has_tcx=has_tcx)
+        except DatapathError:
+            self._netlink.close()
+            self._loaded.close()
+            raise
 
     def _links(self, hook: str, uplinks: tuple[str, ...], *, has_tcx: bool) -> Links:
         programs = {each: self._loaded.object.program_fd(each.program) for each in Place}
@@ -184,18 +188,22 @@ class Datapath:
             keys[entry.owner] = (*keys.get(entry.owner, ()), key)
         self._keys = keys
         self._applied = dict.fromkeys(keys, _UNSETTLED)
+        self._unsettled = set(keys)
+        self._seen = None
         self._refused = {}
         self._addresses = set(self._loaded.maps["node_addresses"].items())
         self._adopted = True
 
     def _write(self, want: DatapathDesired, *, shrink: bool) -> int:
         self._retry()
-        steps = diff(self._applied, want.frontends)
+        steps = self._steps(want.frontends)
         batch = _Batch()
         # by name, so that nodes that start together number alike
         for service, frontends in sorted({**steps.add, **steps.change}.items(), key=_name):
             whole = self._put(service, frontends, batch, shrink=shrink)
-            self._applied[service] = frontends if whole else _UNSETTLED
+            self._applied[service] = frontends
+            if not whole:
+                self._unsettle(service)
         unlisted = self._frontends.flush()
         if shrink:
             for service in steps.remove:
@@ -209,9 +217,31 @@ class Datapath:
                 unlisted = self._frontends.flush()
         for key in unlisted.keys() & batch.wanted.keys():
             self._refuse(batch.wanted[key], FullError("frontends"))
+        self._seen = want.frontends
+        if shrink:  # all that was only grown is settled now
+            applied = self._applied
+            self._unsettled = {s for s in self._unsettled if applied.get(s) is _UNSETTLED}
         finished = not self._refused and (shrink or not (batch.deferred or steps.remove))
         self._last = want if finished else None
         return batch.changed
+
+    def _steps(
+        self, frontends: Mapping[Key, tuple[FrontendDesired, ...]]
+    ) -> Diff[Key, tuple[FrontendDesired, ...]]:
+        """What differs from what was written, looking only where it can."""
+        if self._seen is None:
+            return diff(self._applied, frontends)
+        gone, come = moved(self._seen, frontends)
+        near = self._unsettled = {*gone, *come, *self._unsettled}
+        return diff(
+            {key: self._applied[key] for key in near if key in self._applied},
+            {key: frontends[key] for key in near if key in frontends},
+        )
+
+    def _unsettle(self, service: Key) -> None:
+        """Look at a Service again next time, whether or not its want differs."""
+        self._applied[service] = _UNSETTLED
+        self._unsettled.add(service)
 
     def _put(
         self,
@@ -230,7 +260,7 @@ class Datapath:
             batch.wanted[key] = each
             owner = self._owner(key)
             if owner is not None and owner != service:  # it may want its frontend back later
-                self._applied[owner] = _UNSETTLED
+                self._unsettle(owner)
             try:
                 written, complete = self._frontends.put(key, each, keep_last=not shrink)
             except FullError as error:
@@ -269,7 +299,7 @@ class Datapath:
         now = self._clock()
         for service, failures in list(self._refused.items()):
             if any((each.retry_at or 0) <= now for each in failures):
-                self._applied[service] = _UNSETTLED
+                self._unsettle(service)
                 del self._refused[service]
 
     def _write_addresses(self, addresses: Iterable[IPAddress], *, shrink: bool) -> int:
