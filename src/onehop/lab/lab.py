@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -23,7 +24,17 @@ from onehop.lab.brokers import brokers
 from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_artifacts import ArtifactError, cache_directory, installed
 from onehop.lab.lifecycle import claim, require_root, take_down, undisturbed
+from onehop.lab.mode import Mode, remove_peers, set_advertisements, write_peers
 from onehop.lab.plan import topology
+from onehop.lab.router import (
+    ASN,
+    Daemon,
+    Router,
+    await_socket,
+    implementation,
+    routed_pools,
+    router_spec,
+)
 from onehop.lab.state import (
     LabError,
     Layout,
@@ -33,7 +44,7 @@ from onehop.lab.state import (
     start_time,
 )
 from onehop.lab.supervisor import READY_FD, Supervisor
-from onehop.lab.topology import LAN, UPLINK, PodHost, Topology, TopologyError
+from onehop.lab.topology import LAN, ROUTER, UPLINK, PodHost, Route, Topology, TopologyError
 from onehop.model.objects import Objects
 
 ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
@@ -51,7 +62,7 @@ class LabSpec:
     """What a lab is to be.
 
     `control` False leaves out the controller and the speakers, `responders` False what answers in
-    the pods: a bench starts its own.
+    the pods: a bench starts its own. `router` None is BIRD, started when BGP is first wanted.
     """
 
     name: str = "lab"
@@ -61,6 +72,7 @@ class LabSpec:
     kafka: bool = False
     control: bool = True
     responders: bool = True
+    router: str | None = None
 
 
 class Lab:
@@ -219,6 +231,56 @@ class Lab:
         """
         return set_traffic_policy(self.layout.manifests, policy, services)
 
+    def set_mode(self, mode: Mode) -> None:
+        """Announce the pools by layer 2 or by BGP, and lead the client to them on that path.
+
+        Raises:
+            LabError: when an advertisement cannot go over, or the router cannot start.
+        """
+        folder = self.layout.manifests
+        if mode == "bgp":
+            self.start_router()
+            if not self.refresh().bgp_peers:
+                write_peers(folder, (own.ip for own in self.topology.router.addresses), ASN)
+        set_advertisements(folder, mode)
+        if mode == "l2":
+            remove_peers(folder)
+        self._lead_client(through_router=mode == "bgp")
+
+    def _lead_client(self, *, through_router: bool) -> None:
+        # In L2 mode the addresses are on the link itself. A route must be there to be deleted.
+        client, batch = self.topology.client, ""
+        for network, via in routed_pools(self.refresh(), self.topology):
+            words = wiring.route_words(Route(network=network, via=via), client.link)
+            batch += f"route replace {words}\n"
+            if not through_router:
+                batch += f"route del {words}\n"
+        if not through_router:
+            for route in client.routes:
+                batch += f"route replace {wiring.route_words(route, client.link)}\n"
+        self._ip(client.name, batch)
+
+    def router(self) -> Router:
+        """The router of the LAN, started or not."""
+
+        def start(daemon: Daemon) -> None:
+            self.supervisor.start(daemon.name, ROUTER, daemon.argv)
+            await_socket(daemon, partial(self.supervisor.check, daemon.name))
+
+        kind = implementation(self.record.router)
+        return Router(kind, self.layout.router, start, partial(self.run, ROUTER))
+
+    def start_router(self) -> None:
+        """Start the router's daemons, unless they run.
+
+        Raises:
+            LabError: when one is not installed, or does not come up.
+        """
+        router = self.router()
+        alive = {record.name for record in self.supervisor.records() if record.is_alive()}
+        if not alive.issuperset(daemon.name for daemon in router.kind.daemons(router.folder)):
+            router.start(router_spec(self.topology, self.objects))
+
     def refresh(self) -> Objects:
         """Read the folder anew: what the objects and their status say now."""
         self.objects = read_objects(self.layout.manifests)
@@ -268,6 +330,8 @@ class Lab:
 
     def _build(self, spec: LabSpec) -> None:
         self._wire()
+        if spec.router is not None or self.objects.bgp_peers:
+            self.start_router()
         if spec.control:
             self.start_controller()
             for node in self.topology.nodes:
@@ -371,6 +435,7 @@ def _record(spec: LabSpec, *, ready: bool) -> Record:
         datapath=spec.datapath,
         delivery=spec.delivery,
         kafka=spec.kafka,
+        router=spec.router or "bird",
     )
 
 

@@ -70,7 +70,8 @@ class Stage:
         self.witness = "broker's request log" if kafka is not None else "the responder's greeting"
 
     def policy(self, policy: str) -> None:
-        """Set externalTrafficPolicy and wait until the client sees its owners."""
+        """Set externalTrafficPolicy on layer 2 and wait until the client sees its owners."""
+        self.lab.set_mode("l2")
         self.lab.set_policy(policy)
         owners = CLUSTER_OWNER if policy == "Cluster" else LOCAL_OWNER
         for address, owner in owners.items():

@@ -9,6 +9,7 @@ builder may have been killed at any instruction. The layout is
     bpf/NODE/     one BPF file system for each node
     logs/ pids/   one file for each process
     kafka/        the brokers' data and logs
+    router/       the router's configuration and sockets
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Record:
     datapath: str
     delivery: str
     kafka: bool
+    router: str = "bird"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class Layout:
     def kafka(self) -> Path:
         """The folder of the brokers' data and logs."""
         return self.root / "kafka"
+
+    @property
+    def router(self) -> Path:
+        """The folder of the router's configuration and sockets."""
+        return self.root / "router"
 
     def namespace(self, host: str) -> Path:
         """Where the namespace of `host` is pinned."""

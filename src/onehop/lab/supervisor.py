@@ -137,14 +137,14 @@ class Supervisor:
                 why = "ended" if readable else f"was not ready within {timeout:.0f} s"
                 raise LabError(f"{name} {why}:\n{self.tail(name)}")
 
-    def check(self) -> None:
-        """Make sure that nothing that was started has ended.
+    def check(self, name: str | None = None) -> None:
+        """Make sure that nothing that was started has ended, or this one has not.
 
         Raises:
             LabError: with the end of the log of the first that has.
         """
         for record in self.records():
-            if not record.is_alive():
+            if name in (None, record.name) and not record.is_alive():
                 raise LabError(f"{record.name} ended:\n{self.tail(record.name)}")
 
     def tail(self, name: str) -> str:

@@ -29,6 +29,8 @@ _QUIET_IPV6 = {
         ("dad_transmits", "0"),
         ("accept_ra", "0"),
         ("router_solicitations", "0"),
+        # A path through the router is meant, and there is no way to keep it from redirecting.
+        ("accept_redirects", "0"),
     )
 }
 
