@@ -23,23 +23,11 @@ from onehop.model.bgp import (
     PeerDesired,
     RouteAttributes,
 )
+from onehop.model.community import parse_community
 from onehop.model.config import Pool, any_matches
 from onehop.model.node import EXCLUDE_LABEL, Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import EndpointSlice, Service, TrafficPolicy
-
-WELL_KNOWN = {
-    "graceful-shutdown": 0xFFFF0000,
-    "accept-own": 0xFFFF0001,
-    "llgr-stale": 0xFFFF0006,
-    "no-llgr": 0xFFFF0007,
-    "blackhole": 0xFFFF029A,
-    "no-export": 0xFFFFFF01,
-    "no-advertise": 0xFFFFFF02,
-    "no-export-subconfed": 0xFFFFFF03,
-    "no-peer": 0xFFFFFF04,
-}
-_U16, _U32 = 1 << 16, 1 << 32
 
 
 def _none_refused() -> Mapping[str, Refusal]:
@@ -68,7 +56,7 @@ def communities(texts: Iterable[str], aliases: Mapping[str, str]) -> Communities
     standard: set[int] = set()
     large: set[LargeCommunity] = set()
     for text in texts:
-        value = _community(aliases.get(text, text))
+        value = parse_community(aliases.get(text, text))
         if value is None:
             return Communities(refusal=Refusal(reason=Reason.COMMUNITY_UNKNOWN, detail=text))
         if isinstance(value, LargeCommunity):
@@ -76,26 +64,6 @@ def communities(texts: Iterable[str], aliases: Mapping[str, str]) -> Communities
         else:
             standard.add(value)
     return Communities(standard=tuple(sorted(standard)), large=tuple(sorted(large)))
-
-
-def _community(text: str) -> int | LargeCommunity | None:
-    if text in WELL_KNOWN:
-        return WELL_KNOWN[text]
-    form, colon, rest = text.partition(":")
-    is_large = form == "large" and bool(colon)
-    numbers = _numbers(rest if is_large else text, _U32 if is_large else _U16)
-    if is_large and len(numbers) == 3:
-        return LargeCommunity(*numbers)
-    if not is_large and len(numbers) == 2:
-        return numbers[0] << 16 | numbers[1]
-    return None
-
-
-def _numbers(text: str, limit: int) -> tuple[int, ...]:
-    words = text.split(":")
-    if not all(word.isascii() and word.isdigit() and int(word) < limit for word in words):
-        return ()
-    return tuple(map(int, words))
 
 
 def aggregated(address: IPAddress, advertisement: BGPAdvertisement) -> IPNetwork:

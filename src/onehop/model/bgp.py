@@ -53,7 +53,8 @@ class BGPPeer:
     """A BGPPeer of either version.
 
     Exactly one of `peer_asn` and `dynamic_asn`, and one of `address` and `link`, is set.
-    `hold_time` None means the default of 90 s; 0 switches the timers off.
+    `hold_time` None means the default of 90 s; 0 switches the timers off. `ttl_security` is how
+    many hops away the peer may be (RFC 5082), None for no check.
     """
 
     key: Key
@@ -77,13 +78,15 @@ class BGPPeer:
     ebgp_multihop: bool = False
     vrf: str = ""
     dual_stack: bool = False
+    ttl_security: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BGPAdvertisement:
     """A BGPAdvertisement. Both pool fields empty: all pools. `peers` empty: all peers.
 
-    `local_pref` 0 is unset. `communities` are as written: values or names of aliases.
+    `local_pref` 0 is unset. `communities` are as written: values or names of aliases. `weighted`:
+    under externalTrafficPolicy Local a route tells how many endpoints serve behind it.
     """
 
     key: Key
@@ -96,6 +99,7 @@ class BGPAdvertisement:
     node_selectors: tuple[LabelSelector, ...] = ()
     peers: tuple[str, ...] = ()
     service_selectors: tuple[LabelSelector, ...] = ()
+    weighted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,15 @@ class CommunityAliases:
 
     key: Key
     aliases: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A Secret that a BGPPeer may name; only one of type basic-auth shows its password."""
+
+    key: Key
+    type: str
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)

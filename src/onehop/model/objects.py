@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from onehop.model.address import IPAddress
-from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases
+from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases, Secret
 from onehop.model.config import L2Advertisement, Namespace, Pool
 from onehop.model.node import Node, Pod
 from onehop.model.reason import Problem
@@ -46,6 +46,7 @@ class Objects:
     bgp_advertisements: Mapping[Key, BGPAdvertisement] = field(default_factory=_nothing)
     bfd_profiles: Mapping[Key, BFDProfile] = field(default_factory=_nothing)
     community_aliases: Mapping[Key, CommunityAliases] = field(default_factory=_nothing)
+    secrets: Mapping[Key, Secret] = field(default_factory=_nothing, repr=False)
     pods: Mapping[Key, Pod] = field(default_factory=_nothing)
     released: Mapping[Key, tuple[IPAddress, ...]] = field(default_factory=_nothing)
     problems: tuple[Problem, ...] = ()

@@ -74,6 +74,15 @@ class Reason(Enum):
     COMMUNITY_UNKNOWN = ("CommunityUnknown", "no Community object names this alias", "error")
     BFD_PROFILE_UNKNOWN = ("BFDProfileUnknown", "no BFDProfile has this name", "error")
     NO_ROUTER_ID = ("NoRouterID", "the node has no IPv4 address to be its router ID", "error")
+    SECRET_UNUSABLE = ("SecretUnusable", "the Secret holds no password for the peer", "error")
+    COMMUNITY_DUPLICATE = ("CommunityDuplicate", "two Community objects name one alias", "error")
+    PEER_DUPLICATE = ("PeerDuplicate", "two BGPPeers describe one session", "error")
+    UNKNOWN_PEER = ("UnknownPeer", "no BGPPeer has this name", "warning")
+    AGGREGATE_TOO_WIDE = (
+        "AggregateTooWide",
+        "the aggregated prefix covers addresses outside of the pool's range",
+        "error",
+    )
     PEER_UNREACHABLE = ("PeerUnreachable", "no TCP connection to the BGP peer", "warning")
     SESSION_DOWN = ("SessionDown", "the BGP session is not established", "warning")
     # what a later release serves
@@ -92,6 +101,7 @@ class Reason(Enum):
         "the port's protocol is not served by this datapath yet",
         "warning",
     )
+    FIELD_UNSUPPORTED = ("FieldUnsupported", "a field asks for what is not served yet", "error")
     # the node's machinery
     ADDRESS_CONFLICT = ("AddressConflict", "another host claims the address", "error")
     CAPABILITY_MISSING = ("CapabilityMissing", "the process lacks a capability", "error")

@@ -10,7 +10,8 @@ import msgspec
 
 from onehop.adapters.manifests.document import Path, Plain
 from onehop.adapters.manifests.fault import Fault, ObjectId, Value, is_label
-from onehop.adapters.manifests.kinds import KINDS, Kind
+from onehop.adapters.manifests.kind import Kind
+from onehop.adapters.manifests.kinds import KINDS
 from onehop.adapters.manifests.reading import Reading
 from onehop.model.service import Key
 

@@ -9,12 +9,26 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from onehop.adapters.manifests.document import Path
+from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases, Secret
 from onehop.model.config import L2Advertisement, Namespace, Pool
 from onehop.model.node import Node, Pod
 from onehop.model.reason import Reason
 from onehop.model.service import EndpointSlice, Key, Service, no_labels
 
-Value = Node | Namespace | Service | EndpointSlice | Pod | Pool | L2Advertisement
+Value = (
+    Node
+    | Namespace
+    | Service
+    | EndpointSlice
+    | Pod
+    | Pool
+    | L2Advertisement
+    | BGPPeer
+    | BGPAdvertisement
+    | BFDProfile
+    | CommunityAliases
+    | Secret
+)
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 

@@ -6,11 +6,11 @@ what passes here would have been admitted by a cluster. Cross-object checks are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from sys import intern
 
-from onehop.adapters.manifests.fault import Value, frozen, is_label, is_subdomain
+from onehop.adapters.manifests.bgp_kinds import BGP_KINDS
+from onehop.adapters.manifests.fault import frozen, is_label
+from onehop.adapters.manifests.kind import Kind
 from onehop.adapters.manifests.reading import Reading
 from onehop.adapters.manifests.shape import (
     AdvertisementShape,
@@ -45,16 +45,6 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 _ADDRESS_TYPES = {"IPv4": 4, "IPv6": 6}
 _PORT_LAST = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How to read one kind: its shape, its decoder, where its objects and names live."""
-
-    shape: type[ObjectShape]
-    decode: Callable[[Reading, Key, ObjectShape], Value | None]
-    namespaced: bool = True
-    name_is_valid: Callable[[str], bool] = is_subdomain
 
 
 def _node(reading: Reading, key: Key, shape: ObjectShape) -> Node:
@@ -349,4 +339,5 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("discovery.k8s.io/v1", "EndpointSlice"): Kind(SliceShape, _slice),
     ("metallb.io/v1beta1", "IPAddressPool"): Kind(PoolShape, _pool),
     ("metallb.io/v1beta1", "L2Advertisement"): Kind(AdvertisementShape, _advertisement),
+    **BGP_KINDS,
 }

@@ -17,6 +17,7 @@ from onehop.adapters.manifests.fault import Fault, frozen
 from onehop.adapters.manifests.shape import RequirementShape, SelectorShape
 from onehop.model.address import IPAddress, IPNetwork
 from onehop.model.config import LabelSelector, Operator, Requirement
+from onehop.model.reason import Reason
 
 _E = TypeVar("_E", bound=Enum)
 _ANY: IPAddress = IPv4Address(0)
@@ -36,9 +37,9 @@ class Reading:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
 
-    def note(self, path: Path, detail: str) -> None:
+    def note(self, path: Path, detail: str, *, reason: Reason = Reason.FIELD_INVALID) -> None:
         """A fault in the field at `path`."""
-        self.faults.append(Fault(path=path, detail=detail))
+        self.faults.append(Fault(path=path, detail=detail, reason=reason))
 
     def address(self, text: str, *path: str | int) -> IPAddress:
         """The address that `text` is; a stand-in when it is none."""

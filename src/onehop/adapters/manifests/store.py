@@ -37,6 +37,11 @@ _FIELDS = {
     "Pod": "pods",
     "IPAddressPool": "pools",
     "L2Advertisement": "l2_advertisements",
+    "BGPPeer": "bgp_peers",
+    "BGPAdvertisement": "bgp_advertisements",
+    "BFDProfile": "bfd_profiles",
+    "Community": "community_aliases",
+    "Secret": "secrets",
 }
 
 # Between an editor's unlink or truncate and its close lie microseconds or a sync of the disk.

@@ -1,0 +1,21 @@
+"""A kind: how one sort of object is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onehop.adapters.manifests.fault import Value, is_subdomain
+from onehop.adapters.manifests.reading import Reading
+from onehop.adapters.manifests.shape import ObjectShape
+from onehop.model.service import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How to read one kind: its shape, its decoder, where its objects and names live."""
+
+    shape: type[ObjectShape]
+    decode: Callable[[Reading, Key, ObjectShape], Value | None]
+    namespaced: bool = True
+    name_is_valid: Callable[[str], bool] = is_subdomain
