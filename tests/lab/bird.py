@@ -117,6 +117,10 @@ class Router:
             found[route["dst"]] = sorted(hop.get("gateway", hop.get("dev")) for hop in hops)
         return found
 
+    def count(self) -> int:
+        """How many IPv4 routes BIRD put into the router's kernel."""
+        return len(self.run("router", "ip", "-4", "route", "show", "proto", "bird").splitlines())
+
     def log(self) -> str:
         """What BIRD has logged."""
         return (self.root / "bird" / "bird.log").read_text()

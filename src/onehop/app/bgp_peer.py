@@ -50,6 +50,7 @@ def path_of(desired: PeerDesired) -> Path | Refusal:
         source=peer.source,
         link=peer.link,
         vrf=peer.vrf,
+        hops=peer.ttl_security,
         password=peer.password,
         patience=DEFAULT_HOLD_TIME if peer.hold_time is None else peer.hold_time,
     )
@@ -140,6 +141,12 @@ class PeerDriver:
         """A connection is over, or has never come about."""
         number = self._forget(connection)
         self._perform(self.machine.closed(number, self._words(refusal), self._loop.time()))
+
+    @property
+    def problem(self) -> str:
+        """Why the last attempt or session ended, with what a silent peer may mean."""
+        problem = self.machine.describe().problem
+        return self.path.silence if problem.startswith("no answer") else problem
 
     @property
     def is_delivered(self) -> bool:

@@ -69,6 +69,16 @@ class Path:
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
         return f"{host}:{self.port}"
 
+    @property
+    def silence(self) -> str:
+        """What no answer may mean: the kernels drop without a word what breaks these rules."""
+        doubts = []
+        if self.password or self.key is not None:
+            doubts.append("another password at the peer looks the same")
+        if self.hops is not None:
+            doubts.append(f"so does a peer more than {self.hops} hops away, or of another TTL")
+        return ", ".join(["no answer", *doubts])
+
 
 class BgpSocket:
     """One connection, non-blocking. Closing twice is no error."""
@@ -329,8 +339,8 @@ def _unreachable(path: Path, number: int) -> Refusal:
         why = f"the source address {path.source} is not this node's"
     elif number == errno.ENODEV:
         why = f"there is no link {path.vrf or path.link}"
-    elif number == errno.ETIMEDOUT and path.password:
-        why = "no answer; a different password at the peer looks the same"
+    elif number == errno.ETIMEDOUT:
+        why = path.silence
     else:
         why = os.strerror(number).lower()
     return Refusal(reason=reason, detail=f"{path}: {why}")

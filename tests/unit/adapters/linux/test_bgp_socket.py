@@ -201,3 +201,10 @@ def test_an_address_in_use_is_no_listener() -> None:
     assert isinstance(second, Refusal)
     assert "address already in use" in second.detail
     assert first.accept() is None
+
+
+def test_silence_names_what_the_kernels_would_hide() -> None:
+    address = ip_address("192.0.2.1")
+    assert Path(address=address).silence == "no answer"
+    assert "password" in Path(address=address, password="x").silence
+    assert "more than 2 hops" in Path(address=address, hops=2).silence
