@@ -40,7 +40,7 @@ protocol bgp {{
 """
 
 
-@pytest.fixture(params=["bird", "frr"])
+@pytest.fixture(params=["bird", "frr", "gobgp"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     spec = LabSpec(name=f"router-{os.getpid()}", control=False, router=request.param)
     with Lab.up(spec) as built:

@@ -64,8 +64,21 @@ def lab() -> None:
 )
 @options.delivery
 @click.option("--bare", is_flag=True, help="No controller and no speakers.")
+@click.option(
+    "--router",
+    type=click.Choice(["bird", "frr", "gobgp"]),
+    help="The BGP daemon of the router; every node is its neighbour.  [default: bird, once BGP is "
+    "wanted]",
+)
 def up(
-    *, name: str, cluster: Path | None, no_kafka: bool, datapath: str, delivery: str, bare: bool
+    *,
+    name: str,
+    cluster: Path | None,
+    no_kafka: bool,
+    datapath: str,
+    delivery: str,
+    bare: bool,
+    router: str | None,
 ) -> None:
     """Build a lab and leave it running."""
     from onehop.lab.lab import ARTICLE, Lab, LabSpec
@@ -77,6 +90,7 @@ def up(
         delivery=delivery,
         kafka=not no_kafka,
         control=not bare,
+        router=router,
     )
     with _plainly(), _ended_by_signals(Layout(name)):
         built = Lab.up(spec)

@@ -1,40 +1,46 @@
-"""GoBGP as the lab's router; FRR's zebra keeps the kernel's table for it."""
+"""GoBGP as the lab's router; a small process beside it keeps the kernel's routes."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+from onehop.lab import router_fib
 from onehop.lab.router import Daemon, RouterPeer, RouterSpec, Run
-from onehop.lab.router_frr import zebra
+from onehop.lab.topology import UPLINK
 from onehop.model.address import IPAddress
 
 _CONFIG = "gobgpd.toml"
-_ZEBRA_CONFIG = "zebra.conf"
 _ESTABLISHED = 6
 
 
 class GoBgp:
-    """GoBGP 3: `gobgpd` and zebra, asked through `gobgp`."""
+    """GoBGP 3: `gobgpd` and `router_fib`, asked through `gobgp`."""
 
     name = "gobgp"
-    packages: tuple[str, ...] = ("gobgpd", "frr")
+    packages: tuple[str, ...] = ("gobgpd",)
     route_origin = "proto bgp metric 20"
-    user = "frr"  # zebra's, which makes a socket there
+    user = "root"
 
     def files(self, spec: RouterSpec, folder: Path) -> Mapping[str, str]:
-        """`gobgpd.toml`, and zebra's."""
-        text = "".join(f"{line}\n" for line in _lines(spec, folder))
-        return {_CONFIG: text, _ZEBRA_CONFIG: "no zebra nexthop kernel enable\n"}
+        """`gobgpd.toml`."""
+        return {_CONFIG: "".join(f"{line}\n" for line in _lines(spec))}
 
     def daemons(self, folder: Path) -> tuple[Daemon, ...]:
-        """One process."""
-        api = folder / "gobgp.api"
-        argv = ("gobgpd", "-f", str(folder / _CONFIG), "--api-hosts", f"unix://{api}")
-        gobgpd = Daemon(name="router-gobgpd", argv=argv, socket=api)
-        return zebra(folder, _ZEBRA_CONFIG), gobgpd
+        """The one that is watched starts first."""
+        api, ready = folder / "gobgp.api", folder / "fib.ready"
+        gobgpd = ("gobgpd", "-f", str(folder / _CONFIG), "--api-hosts", f"unix://{api}")
+        fib = (
+            sys.executable, "-IS", router_fib.__file__,
+            "--target", f"unix://{api}", "--link", UPLINK, "--ready", str(ready),
+        )  # fmt: skip
+        return (
+            Daemon(name="router-gobgpd", argv=gobgpd, socket=api),
+            Daemon(name="router-fib", argv=fib, socket=ready),
+        )
 
     def asking(self, folder: Path, words: str) -> tuple[str, ...]:
         """`gobgp WORDS`."""
@@ -50,7 +56,7 @@ class GoBgp:
         )
 
 
-def _lines(spec: RouterSpec, folder: Path) -> Iterator[str]:
+def _lines(spec: RouterSpec) -> Iterator[str]:
     yield "[global.config]"
     yield f"as = {spec.asn}"
     yield f'router-id = "{spec.router_id}"'
