@@ -129,13 +129,19 @@ int lb_uplink_ingress(struct __sk_buff *skb)
 	return verdict(&packet, receive(skb, &packet));
 }
 
+/* In tc_index: the pod's program has turned this answer already, so the uplink's need not look. */
+#define ANSWERED_HERE 0x0e0b
+
 /* An answer that the host routed by the pod's address; the frontend's may leave elsewhere. */
 static __always_inline int leave(struct __sk_buff *skb, struct packet *packet)
 {
 	struct hop hop = {};
 	struct flow *flow;
-	int reason = parse(skb, packet);
+	int reason;
 
+	if (skb->tc_index == ANSWERED_HERE)
+		return LEAVE;
+	reason = parse(skb, packet);
 	if (reason)
 		return LEAVE; /* also fragments and the like: the node's own traffic is not counted */
 	packet->tuple.side = FROM_BACKEND;
@@ -166,7 +172,11 @@ int lb_uplink_egress(struct __sk_buff *skb)
 
 static __always_inline int answer(struct __sk_buff *skb, struct packet *packet)
 {
-	return parse(skb, packet) ? LEAVE : undo(skb, packet);
+	int reason = parse(skb, packet) ? LEAVE : undo(skb, packet);
+
+	if (reason == CONTINUE)
+		skb->tc_index = ANSWERED_HERE;
+	return reason;
 }
 
 /* On the host's end of a pod's device: answers go straight to the uplink, all else passes. */
