@@ -54,7 +54,7 @@ class BgpPeers:
 
     def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...] = ()) -> Report:
         """Hold exactly these sessions, and advertise exactly this; names are unique."""
-        if peers is self._wanted and not self._failures:
+        if peers is self._wanted and not self._failures and not self._unheard:
             return Report()
         names = {desired.name for desired in peers}
         gone = [name for name in self._drivers if name not in names]

@@ -148,6 +148,10 @@ class PeerDriver:
         problem = self.machine.describe().problem
         return self.path.silence if problem.startswith("no answer") else problem
 
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that stand or are being opened: two at most."""
+        return tuple(self._connections.values())
+
     @property
     def is_delivered(self) -> bool:
         """Whether the peer's kernel has all that was sent."""

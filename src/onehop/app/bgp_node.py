@@ -1,0 +1,173 @@
+"""BGP of one speaker: the sessions, the log of what became of them, and the node's report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from onehop.adapters.telemetry import Log
+from onehop.app.bfd_client import BfdClient
+from onehop.app.bgp import BgpPeers
+from onehop.app.bgp_peer import BgpFact
+from onehop.app.bgp_report import NodeState, ReportFile, process_name
+from onehop.app.bgp_state import Describer
+from onehop.model.address import IPAddress
+from onehop.model.bgp import PeerDesired
+from onehop.model.desired import Report
+from onehop.model.node import Link
+from onehop.model.reason import Refusal
+from onehop.proto.bfd.session import Path as BfdPath
+from onehop.proto.bfd.session import PathDown, PathUp
+from onehop.proto.bgp.effect import RoutesSent, SessionDown, SessionUp
+
+_LOOK = 5.0  # seconds after which counters alone are worth a new report
+
+
+class NodeBgp:
+    """All methods belong to the loop's own thread."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        log: Log,
+        report_file: Path,
+        listen_at: Iterable[tuple[IPAddress, int]] = (),
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._node = node
+        self._log = log
+        self._loop = loop or asyncio.get_running_loop()
+        self.peers = BgpPeers(self._fact, listen_at=listen_at, loop=self._loop)
+        self._bfd = BfdClient(on_fact=self._path, loop=self._loop)
+        self._paths: dict[str, BfdPath] = {}
+        self._describer = Describer()
+        self._process = process_name(os.getpid())
+        self._refused: Mapping[str, Refusal] = {}
+        self._report = ReportFile(
+            report_file, self._state, loop=self._loop, on_failure=self._not_written
+        )
+        self._timer: asyncio.TimerHandle | None = None
+
+    def sync(
+        self,
+        peers: tuple[PeerDesired, ...],
+        links: tuple[Link, ...],
+        refused: Mapping[str, Refusal],
+    ) -> Report:
+        """Hold exactly these sessions; `refused` says why other BGPPeers have none here."""
+        report = self.peers.sync(peers, links)
+        if report.changed or refused != self._refused:
+            self._refused = refused
+            # After the routes: a session does not wait for BFD, nor a route for either.
+            self._watch(peers, links)
+            self._tell_soon()
+        return report
+
+    def _watch(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> None:
+        """Have BFD look at the path to every peer that has a profile."""
+        profiles = {}
+        self._paths = {}
+        for desired in peers:
+            if desired.bfd is not None and desired.peer.address is not None:
+                path = self._paths[desired.name] = bfd_path(desired, links)
+                profiles[path] = desired.bfd
+        self._bfd.sync(profiles)
+
+    def _path(self, fact: PathUp | PathDown) -> None:
+        """A path that was switched off says nothing of itself (RFC 5882 3.2)."""
+        if isinstance(fact, PathUp):
+            self._log("bfd-up", path=fact.path)
+        else:
+            why = fact.diagnostic.sentence
+            self._log("bfd-down", path=fact.path, why=why)
+            if not fact.is_administrative:
+                self.peers.path_down(fact.path.peer, f"BFD: {why}")
+        self._tell_soon()
+
+    async def close(self) -> None:
+        """Withdraw everything, end all sessions, and write that down."""
+        await self.peers.close()
+        self._bfd.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._report.write()
+        self._report.close()
+
+    def _fact(self, name: str, fact: BgpFact) -> None:
+        if isinstance(fact, SessionUp):
+            agreed = fact.negotiated
+            families = " ".join(sorted(family.value for family in agreed.families))
+            self._log("bgp-up", peer=name, hold_time=agreed.hold_time, families=families)
+        elif isinstance(fact, SessionDown):
+            event = "bgp-down" if fact.was_established else "bgp-not-up"
+            self._log(event, peer=name, why=fact.why)
+        else:
+            self._sent(name, fact)
+        self._tell_soon()
+
+    def _sent(self, name: str, fact: RoutesSent) -> None:
+        if fact.announced or fact.withdrawn:
+            self._log(
+                "bgp-sent",
+                peer=name,
+                announced=fact.announced,
+                withdrawn=fact.withdrawn,
+                standing=fact.advertised,
+            )
+
+    def _tell_soon(self) -> None:
+        self._report.changed()
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LOOK, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self.peers.peers():
+            self._tell_soon()
+
+    def _state(self) -> NodeState:
+        now, wall = self._loop.time(), time.time()
+        drivers = self.peers.peers()
+        self._describer.forget({driver.desired.name for driver in drivers})
+        return NodeState(
+            node=self._node,
+            at=wall,
+            process=self._process,
+            peers=tuple(
+                replace(
+                    self._describer.peer_state(driver, now=now, wall=wall),
+                    bfd=self._bfd_words(driver.desired.name),
+                )
+                for driver in drivers
+            ),
+            refused={name: str(refusal) for name, refusal in self._refused.items()},
+        )
+
+    def _bfd_words(self, name: str) -> str:
+        path = self._paths.get(name)
+        if path is None:
+            return ""
+        words = "up" if self._bfd.is_up(path) else "down"
+        return "; ".join([words, *map(str, self._bfd.refusals(path))])
+
+    def _not_written(self, error: OSError) -> None:
+        self._log("report-not-written", node=self._node, why=error.strerror)
+
+
+def bfd_path(desired: PeerDesired, links: tuple[Link, ...]) -> BfdPath:
+    """What BFD has to watch for a peer: over several hops when it is on none of our links."""
+    peer = desired.peer
+    address = peer.address
+    assert address is not None, "only a peer with an address has a path"
+    is_near = any(address in own.network for link in links for own in link.addresses)
+    return BfdPath(
+        peer=address,
+        local=peer.source,
+        link=peer.vrf or (peer.link if address.is_link_local else ""),
+        multihop=peer.ebgp_multihop or not (is_near or address.is_link_local),
+    )
