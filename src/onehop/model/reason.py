@@ -85,6 +85,13 @@ class Reason(Enum):
     )
     PEER_UNREACHABLE = ("PeerUnreachable", "no TCP connection to the BGP peer", "warning")
     SESSION_DOWN = ("SessionDown", "the BGP session is not established", "warning")
+    BFD_DOWN = ("BFDDown", "BFD calls the path to the peer down", "warning")
+    BFD_INTERVAL_RAISED = (
+        "BFDIntervalRaised",
+        "the profile asks for a shorter time than BFD holds here",
+        "warning",
+    )
+    BFD_ECHO_UNSUPPORTED = ("BFDEchoUnsupported", "BFD's echo function is not there", "warning")
     # what a later release serves
     AFFINITY_UNSUPPORTED = (
         "AffinityUnsupported",

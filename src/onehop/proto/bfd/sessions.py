@@ -28,15 +28,15 @@ _MAX_DISCRIMINATOR = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """How a datagram came: between which addresses, on which link, how far, to which port.
+    """How a datagram came: between which addresses, how far, to which port.
 
-    `links` has the VRF too, when the link belongs to one.
+    `link` is the link or VRF of the socket that heard it, empty for one that hears every link.
     """
 
     source: IPAddress
     destination: IPAddress
     ttl: int
-    links: frozenset[str] = frozenset()
+    link: str = ""
     multihop: bool = False
 
 
@@ -62,6 +62,10 @@ class Sessions:
     def sessions(self) -> Iterable[Session]:
         """The wanted ones."""
         return [one for path, one in self._by_path.items() if path not in self._leaving]
+
+    def paths(self) -> Iterable[Path]:
+        """The paths of all sessions, those too that say their farewell."""
+        return self._by_path.keys()
 
     def set_sessions(self, wanted: Mapping[Path, Terms], now: float) -> tuple[Effect, ...]:
         """Exactly these sessions ought to be."""
@@ -138,5 +142,5 @@ def _fits(path: Path, arrival: Arrival) -> bool:
         path.peer == arrival.source
         and path.local in (None, arrival.destination)
         and path.multihop == arrival.multihop
-        and (not path.link or path.link in arrival.links)
+        and path.link in ("", arrival.link)
     )
