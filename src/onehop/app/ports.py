@@ -1,9 +1,10 @@
-"""What the loops need of the world: the store, the links, the announcers and the datapath."""
+"""What the loops need of the world: store, links, announcers, BGP and the datapath."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Announcement, ClusterDesired, DatapathDesired, Report
 from onehop.model.node import Link
 from onehop.model.objects import Objects
@@ -59,6 +60,30 @@ class Announcing(Protocol):
     def close(self) -> None:
         """Stop answering."""
         ...
+
+
+class Advertising(Protocol):
+    """BGP: tells routers."""
+
+    def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> Report:
+        """Hold exactly these sessions, and advertise exactly their routes."""
+        ...
+
+    async def close(self) -> None:
+        """Withdraw every route, then end the sessions."""
+        ...
+
+
+class NoBgp:
+    """No router is to be told anything."""
+
+    def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> Report:
+        """Nobody to tell."""
+        del peers, links
+        return Report()
+
+    async def close(self) -> None:
+        """Nothing to withdraw."""
 
 
 class Forwarding(Protocol):

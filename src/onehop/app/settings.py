@@ -15,6 +15,8 @@ from onehop.adapters.linux.netlink import NetlinkError
 from onehop.adapters.manifests import Manifests
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import Announcers
+from onehop.app.bgp_node import NodeBgp
+from onehop.app.bgp_report import report_path
 from onehop.app.ports import Forwarding, NoDatapath
 from onehop.app.speaker import Speaker
 from onehop.core.balance import ring
@@ -24,6 +26,8 @@ from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
 from onehop.proto.machine import AddressConflict
+
+BGP_PORT = 179
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class SpeakerSettings:
     uplinks: tuple[str, ...] = ()
     hook: str = "auto"
     ignore_exclude_label: bool = False
+    bgp_listen: tuple[IPAddress, ...] = ()
 
 
 def run_speaker(settings: SpeakerSettings) -> Refusal | None:
@@ -81,6 +86,12 @@ async def _serve(
         links=links,
         announcers=Announcers(on_fact=conflict),
         datapath=datapath,
+        bgp=NodeBgp(
+            settings.node,
+            log=log,
+            report_file=report_path(settings.state, settings.node),
+            listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
+        ),
         log=log,
         report_file=settings.state / "nodes" / f"{settings.node}.json",
     )

@@ -1,8 +1,9 @@
 """The speaker: one a node. Programs the node's datapath and announces what the node owns.
 
-Order of a round: grow the datapath, announce, shrink the datapath. Traffic is never attracted
-before it can be carried, and never dropped before it stopped being attracted. While the store is
-incomplete nothing shrinks and nothing new is announced.
+Order of a round: grow the datapath, announce on links and to routers, shrink the datapath. Traffic
+is never attracted before it can be carried, and never dropped before it stopped being attracted.
+While the store is incomplete nothing shrinks and nothing new is announced. At the end the routers
+are told first, while the pinned datapath goes on carrying what is still under way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import difference
 from onehop.app.loop import Ring
-from onehop.app.ports import Announcing, Forwarding, LinkSource, Store
+from onehop.app.ports import Advertising, Announcing, Forwarding, LinkSource, NoBgp, Store
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
 from onehop.model.desired import DatapathDesired, NodeDesired, Report
@@ -36,6 +37,7 @@ class Speaker:
         links: LinkSource,
         announcers: Announcing,
         datapath: Forwarding,
+        bgp: Advertising | None = None,
         log: Log,
         report_file: Path | None = None,
     ) -> None:
@@ -45,6 +47,7 @@ class Speaker:
         self._links = links
         self._announcers = announcers
         self._datapath = datapath
+        self._bgp = bgp or NoBgp()
         self._log = log
         self._report_file = report_file
         self._conflicts: dict[str, int] = {}
@@ -56,7 +59,9 @@ class Speaker:
         snapshot = Snapshot(objects=self._store.objects(), links=self._links.links())
         want = self._decider.decide(snapshot)
         if not snapshot.complete:
-            want = replace(want, announcements=self._wanted.announcements)
+            want = replace(
+                want, announcements=self._wanted.announcements, peers=self._wanted.peers
+            )
         report = self._carry_out(want, snapshot)
         self._tell(want)
         self._wanted = want
@@ -94,6 +99,7 @@ class Speaker:
         try:
             await ring.run()
         finally:
+            await self._bgp.close()
             self._announcers.close()
             self._datapath.close()
             self._log("speaker-stopped", node=self._rules.node)
@@ -101,14 +107,14 @@ class Speaker:
     def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:
         grown = self._datapath.sync(want.datapath, shrink=False)
         announced = self._announcers.sync(want.announcements, snapshot.links)
+        routed = self._bgp.sync(want.peers, snapshot.links)
         shrunk = Report()
         if snapshot.complete:
             shrunk = self._datapath.sync(want.datapath)
+        reports = (grown, announced, routed, shrunk)
         return Report(
-            changed=grown.changed + announced.changed + shrunk.changed,
-            failures=tuple(
-                dict.fromkeys((*grown.failures, *announced.failures, *shrunk.failures))
-            ),
+            changed=sum(report.changed for report in reports),
+            failures=tuple(dict.fromkeys(f for report in reports for f in report.failures)),
         )
 
     def _tell(self, want: NodeDesired) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
 from onehop.app.settings import SpeakerSettings, run_speaker
 from onehop.cli import options
+from onehop.model.address import IPAddress
 from onehop.model.reason import Refusal
 
 
@@ -45,6 +47,12 @@ from onehop.model.reason import Refusal
     show_default=True,
     help="Where programs are attached; auto takes tcx where the kernel has it.",
 )
+@click.option(
+    "--bgp-listen",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address where BGP peers may connect to us, port 179; may be repeated.  [default: none]",
+)
 @click.option("--ignore-exclude-lb", is_flag=True, help="Announce from excluded nodes too.")
 def speaker(
     *,
@@ -57,6 +65,7 @@ def speaker(
     bpf_dir: Path,
     uplinks: tuple[str, ...],
     hook: str,
+    bgp_listen: tuple[str, ...],
     ignore_exclude_lb: bool,
 ) -> None:
     """Announce addresses and forward their traffic on one node."""
@@ -71,8 +80,21 @@ def speaker(
             bpf_dir=bpf_dir,
             uplinks=uplinks,
             hook=hook,
+            bgp_listen=_addresses(bgp_listen),
             ignore_exclude_label=ignore_exclude_lb,
         )
     )
     if isinstance(refusal, Refusal):
         raise click.ClickException(str(refusal))
+
+
+def _addresses(texts: tuple[str, ...]) -> tuple[IPAddress, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(ip_address(text))
+        except ValueError:
+            raise click.BadParameter(
+                f"{text} is no IP address", param_hint="--bgp-listen"
+            ) from None
+    return tuple(found)

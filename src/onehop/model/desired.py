@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from onehop.model.address import IPAddress
+from onehop.model.bgp import PeerDesired
 from onehop.model.reason import Refusal
 from onehop.model.service import Backend, Condition, Frontend, Key, TrafficPolicy
 
@@ -50,18 +51,22 @@ class Announcement:
     links: frozenset[str] | None = None
 
 
+def _nothing_withheld() -> Mapping[Key, Refusal]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDesired:
     """All that is wanted of one node.
 
-    `withheld` tells for each Service's address why this node does not announce it.
+    `withheld` tells for each Service with an address why this node does not announce it: all
+    addresses of a Service stand or fall together, since its first one decides the election.
     """
 
     datapath: DatapathDesired
     announcements: tuple[Announcement, ...] = ()
-    withheld: Mapping[tuple[Key, IPAddress], Refusal] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
+    peers: tuple[PeerDesired, ...] = ()
+    withheld: Mapping[Key, Refusal] = field(default_factory=_nothing_withheld)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
