@@ -1,0 +1,281 @@
+"""The Adj-RIB-Out of one peer: what is wanted there, what was sent, and the octets between.
+
+RFC 4271 3.2. Both sides of the difference are the very mappings that were handed in, which nobody
+changes afterwards: a peer costs no memory of its own for them, and what did not change is told
+by identity, without hashing a single prefix. Routes that the session cannot carry (no address of
+the family, attributes longer than a message) are left out of both sides alike.
+
+It must never send a withdrawal of what it has not announced, nor an announcement before the
+withdrawals: a router whose table is full takes the new route only after the old one is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from operator import is_
+
+from onehop.model.address import Family, IPNetwork
+from onehop.model.bgp import RouteAttributes, Routes, no_routes
+from onehop.proto.bgp.attribute import Outbound, next_hop
+from onehop.proto.bgp.update import announcements, fits, withdrawals
+
+GRACEFUL_SHUTDOWN = 0xFFFF0000  # RFC 8326 3
+_FAMILY_BY_VERSION = {4: Family.IPV4, 6: Family.IPV6}
+
+Route = tuple[IPNetwork, RouteAttributes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The difference of two sets of routes; `replaced` holds the old attributes, then the new."""
+
+    gone: tuple[Route, ...] = ()
+    new: tuple[Route, ...] = ()
+    replaced: tuple[tuple[IPNetwork, RouteAttributes, RouteAttributes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """Whole messages, and how many prefixes they announce and withdraw.
+
+    `grown` is by how much the number of advertised prefixes has risen; an announcement of a
+    route that stood already does not count.
+    """
+
+    octets: bytes = field(default=b"", repr=False)
+    messages: int = 0
+    announced: int = 0
+    withdrawn: int = 0
+    grown: int = 0
+
+
+_NO_CHANGE = Change()
+_NO_FLUSH = Flush()
+
+
+def change(old: Routes, new: Routes) -> Change:
+    """What turns `old` into `new`.
+
+    Equal beginnings and ends are cut off by identity: a Service that comes, goes or changes
+    leaves all routes before and behind it the identical objects in the identical order.
+    """
+    if old is new:
+        return _NO_CHANGE
+    was, now = (list(old), list(old.values())), (list(new), list(new.values()))
+    head = min(_agreeing(was[0], now[0]), _agreeing(was[1], now[1]))
+    rest = min(len(was[0]), len(now[0])) - head
+    tail = min(rest, _agreeing_end(was, now))
+    before = _between(was, head, tail)
+    after = _between(now, head, tail)
+    return _difference(before, after)
+
+
+def _agreeing(some: Sequence[object], others: Sequence[object]) -> int:
+    """How many elements from the first on are the identical objects."""
+    found = bytes(map(is_, some, others)).find(0)
+    return min(len(some), len(others)) if found < 0 else found
+
+
+def _agreeing_end(
+    was: tuple[list[IPNetwork], list[RouteAttributes]],
+    now: tuple[list[IPNetwork], list[RouteAttributes]],
+) -> int:
+    return min(
+        _agreeing(some[::-1], others[::-1])
+        for some, others in ((was[0], now[0]), (was[1], now[1]))
+    )
+
+
+def _between(
+    routes: tuple[list[IPNetwork], list[RouteAttributes]], head: int, tail: int
+) -> Iterator[Route]:
+    end = len(routes[0]) - tail
+    return zip(routes[0][head:end], routes[1][head:end], strict=True)
+
+
+def _difference(before: Iterator[Route], after: Iterator[Route]) -> Change:
+    """Told by the identity of the prefix where it holds, by its value where it does not."""
+    left = {id(prefix): (prefix, attributes) for prefix, attributes in before}
+    replaced = []
+    unknown = []
+    for prefix, attributes in after:
+        found = left.pop(id(prefix), None)
+        if found is None:
+            unknown.append((prefix, attributes))
+        elif found[1] != attributes:
+            replaced.append((prefix, found[1], attributes))
+    if not left or not unknown:
+        return Change(gone=tuple(left.values()), new=tuple(unknown), replaced=tuple(replaced))
+    gone = dict(left.values())
+    new = []
+    for prefix, attributes in unknown:
+        old = gone.pop(prefix, None)
+        if old is None:
+            new.append((prefix, attributes))
+        elif old != attributes:
+            replaced.append((prefix, old, attributes))
+    return Change(gone=tuple(gone.items()), new=tuple(new), replaced=tuple(replaced))
+
+
+class Encodings:
+    """What was encoded last, so that peers who are told the same share the work and the octets.
+
+    One for all peers of a node. Holds one difference, and one flush for each kind of session.
+    """
+
+    __slots__ = ("_change", "_drained", "_flushes", "_new", "_old")
+
+    def __init__(self) -> None:
+        self._drained: tuple[Routes, Routes] = (no_routes(), no_routes())
+        self._old: Routes = no_routes()
+        self._new: Routes = no_routes()
+        self._change = _NO_CHANGE
+        self._flushes: dict[Outbound, Flush] = {}
+
+    def flush(self, old: Routes, new: Routes, outbound: Outbound) -> Flush:
+        """The octets that turn `old` into `new` at a peer of this kind."""
+        if old is new:
+            return _NO_FLUSH
+        if old is not self._old or new is not self._new:
+            self._old, self._new = old, new
+            self._change = change(old, new)
+            self._flushes = {}
+        flush = self._flushes.get(outbound)
+        if flush is None:
+            flush = self._flushes[outbound] = _flush(self._change, outbound)
+        return flush
+
+    def drained(self, routes: Routes) -> Routes:
+        """`drained` of these routes, the identical mapping for every peer that has them."""
+        if self._drained[0] is not routes:
+            self._drained = routes, drained(routes)
+        return self._drained[1]
+
+
+class _Carried:
+    """Which routes a session can carry; asked once for each attributes and family."""
+
+    __slots__ = ("_known", "_outbound")
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def __call__(self, prefix: IPNetwork, attributes: RouteAttributes) -> bool:
+        key = (id(attributes), prefix.version)
+        known = self._known.get(key)
+        if known is None:
+            family = _FAMILY_BY_VERSION[prefix.version]
+            known = self._known[key] = why_not(family, attributes, self._outbound) is None
+        return known
+
+
+def why_not(family: Family, attributes: RouteAttributes, outbound: Outbound) -> str | None:
+    """Why a session cannot carry a route, in words, or None when it can."""
+    agreed = outbound.negotiated
+    if family not in agreed.families:
+        return f"{family.value} is not agreed on with this peer"
+    if next_hop(family, attributes, outbound) is None:
+        if family is Family.IPV4 and outbound.next_hop_ipv6 is not None:
+            return "there is no IPv4 next hop, and the peer takes none of IPv6 (RFC 8950)"
+        return f"there is no {family.value} next hop on this session"
+    if not fits(family, attributes, outbound):
+        return f"its attributes do not fit into a message of {agreed.max_length} octets"
+    return None
+
+
+def _flush(change: Change, outbound: Outbound) -> Flush:
+    carried = _Carried(outbound)
+    withdrawn = [prefix for prefix, attributes in change.gone if carried(prefix, attributes)]
+    announced = [route for route in change.new if carried(*route)]
+    grown = len(announced) - len(withdrawn)
+    for prefix, old, new in change.replaced:
+        was, is_now = carried(prefix, old), carried(prefix, new)
+        if is_now:
+            announced.append((prefix, new))
+        elif was:
+            withdrawn.append(prefix)
+        grown += is_now - was
+    messages = [*_withdrawing(withdrawn, outbound), *_announcing(announced, outbound)]
+    return Flush(
+        octets=b"".join(messages),
+        messages=len(messages),
+        announced=len(announced),
+        withdrawn=len(withdrawn),
+        grown=grown,
+    )
+
+
+def _withdrawing(prefixes: Iterable[IPNetwork], outbound: Outbound) -> Iterator[bytes]:
+    by_version: dict[int, list[IPNetwork]] = {4: [], 6: []}
+    for prefix in prefixes:
+        by_version[prefix.version].append(prefix)
+    for version, gone in by_version.items():
+        yield from withdrawals(_FAMILY_BY_VERSION[version], gone, outbound)
+
+
+def _announcing(routes: Iterable[Route], outbound: Outbound) -> Iterator[bytes]:
+    """Grouped by equal attributes and family: by identity first, since hashing costs most."""
+    by_identity: dict[tuple[int, int], tuple[RouteAttributes, list[IPNetwork]]] = {}
+    for prefix, attributes in routes:
+        key = (id(attributes), prefix.version)
+        group = by_identity.get(key)
+        if group is None:
+            group = by_identity[key] = (attributes, [])
+        group[1].append(prefix)
+    by_value: dict[tuple[RouteAttributes, int], list[IPNetwork]] = {}
+    for (_, version), (attributes, prefixes) in by_identity.items():
+        by_value.setdefault((attributes, version), []).extend(prefixes)
+    for (attributes, version), prefixes in by_value.items():
+        yield from announcements(_FAMILY_BY_VERSION[version], prefixes, attributes, outbound)
+
+
+class RibOut:
+    """What one established session has been told."""
+
+    __slots__ = ("_encodings", "_outbound", "_sent", "advertised")
+
+    def __init__(self, outbound: Outbound, encodings: Encodings) -> None:
+        self._outbound = outbound
+        self._encodings = encodings
+        self._sent: Routes = no_routes()
+        self.advertised = 0
+
+    def flush(self, want: Routes) -> Flush:
+        """From now on `want`, and nothing else, is advertised; the octets that say so."""
+        flush = self._encodings.flush(self._sent, want, self._outbound)
+        self._sent = want
+        self.advertised += flush.grown
+        return flush
+
+    def again(self, family: Family) -> Flush:
+        """All that is advertised of one family once more (RFC 2918 4)."""
+        carried = _Carried(self._outbound)
+        routes = [
+            route
+            for route in self._sent.items()
+            if _FAMILY_BY_VERSION[route[0].version] is family and carried(*route)
+        ]
+        messages = list(_announcing(routes, self._outbound))
+        return Flush(octets=b"".join(messages), messages=len(messages), announced=len(routes))
+
+    def why_not(self, prefix: IPNetwork) -> str | None:
+        """Why a prefix is not advertised to this peer, or None when it is."""
+        attributes = self._sent.get(prefix)
+        if attributes is None:
+            return "no route is wanted there"
+        return why_not(_FAMILY_BY_VERSION[prefix.version], attributes, self._outbound)
+
+
+def drained(routes: Routes) -> Routes:
+    """The same routes, as the last resort of whoever takes them (RFC 8326 4).
+
+    The community asks an external peer for it; inside the AS the local preference is 0 as well.
+    """
+    known: dict[int, RouteAttributes] = {}
+    for attributes in routes.values():
+        if id(attributes) not in known:
+            communities = tuple(sorted({*attributes.communities, GRACEFUL_SHUTDOWN}))
+            known[id(attributes)] = replace(attributes, communities=communities, local_pref=0)
+    return {prefix: known[id(attributes)] for prefix, attributes in routes.items()}
