@@ -43,7 +43,7 @@ class NodeBgp:
         self._log = log
         self._loop = loop or asyncio.get_running_loop()
         self.peers = BgpPeers(self._fact, listen_at=listen_at, loop=self._loop)
-        self._bfd = BfdClient(on_fact=self._path, loop=self._loop)
+        self._bfd = BfdClient(on_fact=self.path_changed, loop=self._loop)
         self._paths: dict[str, BfdPath] = {}
         self._describer = Describer()
         self._process = process_name(os.getpid())
@@ -72,7 +72,7 @@ class NodeBgp:
                 profiles[path] = desired.bfd
         self._bfd.sync(profiles)
 
-    def _path(self, fact: PathUp | PathDown) -> None:
+    def path_changed(self, fact: PathUp | PathDown) -> None:
         """A path that was switched off says nothing of itself (RFC 5882 3.2)."""
         if isinstance(fact, PathUp):
             self._log("bfd-up", path=fact.path)
