@@ -225,6 +225,37 @@ static __always_inline int place_answer(const struct packet *packet, __u32 hash,
 	return take_port(key, half, hash);
 }
 
+/*
+ * A client comes back on ports that it used before: a pair that still leads to the same backend
+ * is taken over where it stands. To put a new one in its place would cost two entries of the
+ * table, each of which makes the kernel look for one to evict. Says whether it was.
+ */
+static __always_inline int reopen(const struct packet *packet, const struct backend *backend,
+				  const struct flow *half, struct route *route)
+{
+	struct flow *mine = bpf_map_lookup_elem(&flows, &packet->tuple), *other;
+	struct address source = packet->tuple.source;
+	struct tuple key;
+
+	if (!mine || mine->rewrite.destination_port != backend->port ||
+	    !same_address(&mine->rewrite.destination, &backend->address))
+		return 0;
+	if (!(backend->flags & BACKEND_LOCAL) && node_address(packet, &source))
+		return 0;
+	if (!same_address(&mine->rewrite.source, &source))
+		return 0;
+	key = mirror(&mine->rewrite);
+	other = bpf_map_lookup_elem(&flows, &key);
+	if (!other || !same_tuple(&other->rewrite, &half->rewrite))
+		return 0;
+	route->rewrite = mine->rewrite;
+	mine->backend = other->backend = half->backend;
+	mine->service = other->service = half->service;
+	mine->seen = other->seen = half->seen;
+	mine->tcp = other->tcp = half->tcp;
+	return 1;
+}
+
 /* Makes the pair of a new flow to `backend`; `route` says what became of it. */
 static __noinline int open_flow(const struct packet *packet, const struct backend *backend,
 				__u32 hash, struct route *route)
@@ -241,6 +272,10 @@ static __noinline int open_flow(const struct packet *packet, const struct backen
 	half.tcp = learned(packet);
 	if (packet->tcp && !begins(packet))
 		half.tcp |= ANSWERED; /* it lives longer than our table's memory of it */
+	if (packet->ended && reopen(packet, backend, &half, route)) {
+		count_flow(route->service);
+		return CONTINUE;
+	}
 	reason = place_answer(packet, hash, backend, &key, &half);
 	if (reason)
 		return reason;

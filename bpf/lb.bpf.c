@@ -65,8 +65,12 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *packet)
 	struct flow *flow = bpf_map_lookup_elem(&flows, &packet->tuple);
 	struct backend *backend;
 
-	if (!flow || (begins(packet) && closed(flow)) || expired(flow))
+	if (!flow)
 		return LEAVE;
+	if ((begins(packet) && closed(flow)) || expired(flow)) {
+		packet->ended = 1;
+		return LEAVE;
+	}
 	backend = backend_of(flow);
 	if (!backend) {
 		if (!packet->tcp || begins(packet))

@@ -43,7 +43,8 @@ struct packet {
 	__u8 ttl;
 	__u8 tcp; /* flags octet; 0 for UDP */
 	__u8 tos;
-	__u16 pad;
+	__u8 ended; /* the table still holds the pair of an earlier connection on these ports */
+	__u8 pad;
 };
 
 static __always_inline void *frame(const struct __sk_buff *skb)
@@ -127,6 +128,7 @@ static __always_inline int parse_ports(void *l4, void *end, struct packet *packe
 	packet->tuple.source_port = ports[0];
 	packet->tuple.destination_port = ports[1];
 	packet->tcp = 0;
+	packet->ended = 0;
 	if (packet->tuple.protocol == IPPROTO_UDP)
 		return CONTINUE;
 	if (l4 + sizeof(struct tcphdr) > end)
