@@ -41,14 +41,13 @@ class Arrival:
 
 
 class Sessions:
-    """Every wanted session; discriminators count up from a random one."""
+    """Every wanted session; `jitter` gives numbers in [0, 1)."""
 
     def __init__(self, *, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._by_path: dict[Path, Session] = {}
         self._by_discriminator: dict[int, Session] = {}
         self._leaving: dict[Path, float] = {}
-        self._last = int(jitter() * _MAX_DISCRIMINATOR)
         self.discarded: Counter[str] = Counter()
 
     @property
@@ -85,15 +84,15 @@ class Sessions:
         return tuple(effects)
 
     def _add(self, path: Path, terms: Terms, now: float) -> None:
-        self._last = self._next_discriminator()
+        number = self._new_discriminator()
         session = Session(
-            path=path, discriminator=self._last, terms=terms, jitter=self._jitter, now=now
+            path=path, discriminator=number, terms=terms, jitter=self._jitter, now=now
         )
-        self._by_path[path] = self._by_discriminator[self._last] = session
+        self._by_path[path] = self._by_discriminator[number] = session
 
-    def _next_discriminator(self) -> int:
-        """RFC 5880 6.8.1: unique and not 0."""
-        number = self._last % _MAX_DISCRIMINATOR + 1
+    def _new_discriminator(self) -> int:
+        """RFC 5880 6.8.1: unique and not 0; drawn, for who cannot see one shall not guess it."""
+        number = 1 + int(self._jitter() * _MAX_DISCRIMINATOR)
         while number in self._by_discriminator:
             number = number % _MAX_DISCRIMINATOR + 1
         return number
