@@ -17,8 +17,9 @@ from onehop.app.bgp_report import (
     is_alive,
     read_reports,
 )
-from onehop.core.advertise import attracts, peering, pool_bgp_advertisements, service_routes
+from onehop.core.advertise import attracts, pool_bgp_advertisements, service_routes
 from onehop.core.decide import DecisionRules, is_ours, node_desired
+from onehop.core.peering import peering
 from onehop.core.snapshot import Snapshot
 from onehop.core.validate import usable_pools
 from onehop.model.address import IPNetwork

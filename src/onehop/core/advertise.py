@@ -1,4 +1,4 @@
-"""Routes for each BGP peer of a node: which Services it may attract, and with what attributes.
+"""Routes of one Service: which BGP advertisements announce it from a node, and as what.
 
 Every eligible node advertises: BGP needs no owner, since the router spreads over all of them. A
 prefix that several advertisements make is one route with their communities united; two different
@@ -8,30 +8,22 @@ localPref values for it are refused, as MetalLB refuses them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, ip_network
-from types import MappingProxyType
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 
 from onehop.core.eligible import serving_nodes
-from onehop.core.snapshot import Snapshot
+from onehop.core.validate_bgp import aggregation_length, covers_pool, selects
 from onehop.model.address import IPAddress, IPNetwork
-from onehop.model.bgp import (
-    BFDProfile,
-    BGPAdvertisement,
-    BGPPeer,
-    LargeCommunity,
-    PeerDesired,
-    RouteAttributes,
-)
-from onehop.model.community import parse_community
+from onehop.model.bgp import BGPAdvertisement, LargeCommunity, RouteAttributes, Routes
+from onehop.model.community import WELL_KNOWN, link_bandwidth, parse_community
 from onehop.model.config import Pool, any_matches
 from onehop.model.node import EXCLUDE_LABEL, Node
 from onehop.model.reason import Reason, Refusal
-from onehop.model.service import EndpointSlice, Service, TrafficPolicy
+from onehop.model.service import Endpoint, EndpointSlice, Service, TrafficPolicy
 
-
-def _none_refused() -> Mapping[str, Refusal]:
-    return MappingProxyType({})
+DRAIN_ANNOTATION = "onehop.io/drain"
+# What one endpoint counts for: routers take the ratio, people read gigabits a second.
+BYTES_PER_SECOND = 125_000_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +33,6 @@ class Communities:
     standard: tuple[int, ...] = ()
     large: tuple[LargeCommunity, ...] = ()
     refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peering:
-    """What is wanted of a node's peers, and why each other BGPPeer has no session here."""
-
-    peers: tuple[PeerDesired, ...] = ()
-    refused: Mapping[str, Refusal] = field(default_factory=_none_refused)
 
 
 def communities(texts: Iterable[str], aliases: Mapping[str, str]) -> Communities:
@@ -68,38 +52,34 @@ def communities(texts: Iterable[str], aliases: Mapping[str, str]) -> Communities
 
 def aggregated(address: IPAddress, advertisement: BGPAdvertisement) -> IPNetwork:
     """The prefix that an advertisement makes of an address."""
-    length = (
-        advertisement.aggregation_length
-        if address.version == 4
-        else advertisement.aggregation_length_v6
-    )
-    return ip_network((address, length), strict=False)
+    kind = IPv4Network if address.version == 4 else IPv6Network
+    length = aggregation_length(advertisement, address.version)
+    return kind((int(address), length), strict=False)
 
 
 def pool_bgp_advertisements(
     pool: Pool, advertisements: Iterable[BGPAdvertisement], node: Node
 ) -> tuple[BGPAdvertisement, ...]:
     """The advertisements that announce a pool from a node."""
-    return tuple(
-        adv
-        for adv in advertisements
-        if (
-            (not adv.pools and not adv.pool_selectors)
-            or pool.key.name in adv.pools
-            or any_matches(adv.pool_selectors, pool.labels)
-        )
-        and (not adv.node_selectors or any_matches(adv.node_selectors, node.labels))
-    )
+    return tuple(adv for adv in advertisements if covers_pool(adv, pool) and selects(adv, node))
 
 
-def attracts(
-    service: Service, slices: Iterable[EndpointSlice], node: Node, *, ignore_exclude_label: bool
-) -> Refusal | None:
-    """Why a node may not attract a Service's traffic, or None when it may."""
+def is_draining(node: Node) -> bool:
+    """Whether traffic is to leave a node while it still serves (RFC 8326)."""
+    return node.annotations.get(DRAIN_ANNOTATION) == "true"
+
+
+def may_attract(node: Node, *, ignore_exclude_label: bool) -> Refusal | None:
+    """Why a node may not attract any traffic, or None when it may."""
     if not ignore_exclude_label and EXCLUDE_LABEL in node.labels:
         return Refusal(reason=Reason.NODE_EXCLUDED, detail=node.name)
     if node.network_unavailable:
         return Refusal(reason=Reason.NODE_NETWORK_UNAVAILABLE, detail=node.name)
+    return None
+
+
+def serves(service: Service, slices: Iterable[EndpointSlice], node: Node) -> Refusal | None:
+    """Why a node could not answer a Service's traffic, or None when it could."""
     any_usable, serving = serving_nodes(slices)
     if not any_usable:
         return Refusal(reason=Reason.NO_ENDPOINTS)
@@ -108,87 +88,107 @@ def attracts(
     return None
 
 
+def attracts(
+    service: Service, slices: Iterable[EndpointSlice], node: Node, *, ignore_exclude_label: bool
+) -> Refusal | None:
+    """Why a node may not attract a Service's traffic, or None when it may."""
+    refusal = may_attract(node, ignore_exclude_label=ignore_exclude_label)
+    return refusal or serves(service, slices, node)
+
+
+def local_weight(slices: Iterable[EndpointSlice], node: str, version: int) -> int:
+    """How many endpoints of an IP version answer on a node; terminating ones when no other does.
+
+    They are the backends that the node's datapath gives new traffic to.
+    """
+    found: dict[IPAddress, Endpoint] = {
+        address: endpoint
+        for slice_ in slices
+        for endpoint in slice_.endpoints
+        if endpoint.node == node and endpoint.usable
+        for address in endpoint.addresses
+        if address.version == version
+    }
+    return sum(endpoint.ready for endpoint in found.values()) or len(found)
+
+
+def claims(
+    service: Service, advertisements: Iterable[BGPAdvertisement]
+) -> dict[IPNetwork, tuple[BGPAdvertisement, ...]]:
+    """The prefixes of a Service, each with the advertisements that make it."""
+    found: dict[IPNetwork, tuple[BGPAdvertisement, ...]] = {}
+    for adv in advertisements:
+        if adv.service_selectors and not any_matches(adv.service_selectors, service.labels):
+            continue
+        for prefix in {aggregated(address, adv): None for address in service.ingress}:
+            found[prefix] = (*found.get(prefix, ()), adv)
+    return found
+
+
+def united(
+    advertisements: Iterable[BGPAdvertisement], aliases: Mapping[str, str]
+) -> RouteAttributes | Refusal:
+    """The route that advertisements of one prefix make together, or what forbids it."""
+    route: RouteAttributes | None = None
+    for adv in advertisements:
+        values = communities(adv.communities, aliases)
+        if values.refusal is not None:
+            return values.refusal
+        new = RouteAttributes(
+            local_pref=adv.local_pref or None,
+            communities=values.standard,
+            large_communities=values.large,
+        )
+        merged = new if route is None else merged_route(route, new)
+        if merged is None:
+            return Refusal(reason=Reason.LOCAL_PREF_CONFLICT, detail=str(adv.key))
+        route = merged
+    return route or RouteAttributes()
+
+
+def merged_route(old: RouteAttributes, new: RouteAttributes) -> RouteAttributes | None:
+    """One route of two for the same prefix, or None when their localPref differ.
+
+    Of two weights the larger stays: Services that share an address share their endpoints.
+    """
+    if old == new:
+        return old
+    if old.local_pref != new.local_pref:
+        return None
+    extended = max(old.extended, new.extended)
+    return replace(
+        old,
+        communities=tuple(sorted({*old.communities, *new.communities})),
+        large_communities=tuple(sorted({*old.large_communities, *new.large_communities})),
+        extended=extended,
+    )
+
+
+def weighted(route: RouteAttributes, asn: int, endpoints: int) -> RouteAttributes:
+    """The route with the link bandwidth that so many endpoints make."""
+    return replace(route, extended=(link_bandwidth(asn, endpoints * BYTES_PER_SECOND),))
+
+
+def drained(route: RouteAttributes) -> RouteAttributes:
+    """The route as a last resort: GRACEFUL_SHUTDOWN and localPref 0 (RFC 8326 4.1, 4.3)."""
+    values = {*route.communities, WELL_KNOWN["graceful-shutdown"]}
+    return replace(route, local_pref=0, communities=tuple(sorted(values)))
+
+
 def service_routes(
     service: Service,
     advertisements: Iterable[BGPAdvertisement],
     peer: str,
     aliases: Mapping[str, str],
-) -> Mapping[IPNetwork, RouteAttributes] | Refusal:
-    """The routes of one Service for one peer, or the conflict that forbids them."""
+) -> Routes | Refusal:
+    """The routes of one Service for one peer, before weight and drain, or what forbids them."""
+    mine = (adv for adv in advertisements if not adv.peers or peer in adv.peers)
     routes: dict[IPNetwork, RouteAttributes] = {}
-    for adv in advertisements:
-        if adv.peers and peer not in adv.peers:
-            continue
-        if adv.service_selectors and not any_matches(adv.service_selectors, service.labels):
-            continue
-        values = communities(adv.communities, aliases)
-        if values.refusal is not None:
-            return values.refusal
-        route = RouteAttributes(
-            local_pref=adv.local_pref or None,
-            communities=values.standard,
-            large_communities=values.large,
-        )
-        for address in service.ingress:
-            prefix = aggregated(address, adv)
-            merged = merged_route(routes.get(prefix), route)
-            if merged is None:
-                detail = f"{prefix} to {peer}"
-                return Refusal(reason=Reason.LOCAL_PREF_CONFLICT, detail=detail)
-            routes[prefix] = merged
+    for prefix, makers in claims(service, mine).items():
+        route = united(makers, aliases)
+        if isinstance(route, Refusal):
+            return replace(route, detail=f"{prefix} to {peer}: {route.detail}")
+        routes[prefix] = route
     if not routes:
         return Refusal(reason=Reason.NO_BGP_ADVERTISEMENT, detail=peer)
     return routes
-
-
-def merged_route(old: RouteAttributes | None, new: RouteAttributes) -> RouteAttributes | None:
-    """One route of two for the same prefix, or None when their localPref differ."""
-    if old is None or old == new:
-        return new
-    if old.local_pref != new.local_pref:
-        return None
-    return replace(
-        old,
-        communities=tuple(sorted({*old.communities, *new.communities})),
-        large_communities=tuple(sorted({*old.large_communities, *new.large_communities})),
-    )
-
-
-def router_id(peer: BGPPeer, node: Node) -> IPv4Address | None:
-    """The BGP identifier: the BGPPeer's, else the node's first IPv4 address (RFC 6286 2.1)."""
-    if peer.router_id is not None:
-        return peer.router_id
-    return next((a for a in node.addresses if isinstance(a, IPv4Address)), None)
-
-
-def peering(snapshot: Snapshot, node: Node) -> Peering:
-    """The sessions a node ought to hold, without their routes."""
-    peers: list[PeerDesired] = []
-    refused: dict[str, Refusal] = {}
-    profiles = {p.key.name: p for p in snapshot.objects.bfd_profiles.values()}
-    for peer in snapshot.objects.bgp_peers.values():
-        name = peer.key.name
-        outcome = _session(peer, node, profiles)
-        if isinstance(outcome, Refusal):
-            refused[name] = outcome
-        else:
-            peers.append(outcome)
-    return Peering(peers=tuple(sorted(peers, key=lambda p: p.name)), refused=refused)
-
-
-def _session(
-    peer: BGPPeer, node: Node, profiles: Mapping[str, BFDProfile]
-) -> PeerDesired | Refusal:
-    if peer.node_selectors and not any_matches(peer.node_selectors, node.labels):
-        return Refusal(reason=Reason.PEER_NOT_SELECTED, detail=node.name)
-    identifier = router_id(peer, node)
-    if identifier is None:
-        return Refusal(reason=Reason.NO_ROUTER_ID, detail=node.name)
-    if peer.bfd_profile and peer.bfd_profile not in profiles:
-        return Refusal(reason=Reason.BFD_PROFILE_UNKNOWN, detail=peer.bfd_profile)
-    return PeerDesired(
-        name=peer.key.name,
-        peer=peer,
-        router_id=identifier,
-        bfd=profiles.get(peer.bfd_profile),
-    )

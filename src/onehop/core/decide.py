@@ -11,10 +11,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
+from onehop.core.advertiser import Advertised, Advertiser, ServiceAdvertised
 from onehop.core.elect import owns, ranking
 from onehop.core.eligible import (
     Eligibility,
@@ -82,10 +84,11 @@ class _Configuration:
         self.here = next((node for node in self.nodes if node.name == rules.node), None)
         self.links = frozenset(link.name for link in snapshot.links)
         self._advertisements = tuple(objects.l2_advertisements.values())
+        self.pools = usable_pools(objects)
         spans = sorted(
             (
                 (range_.first.version, int(range_.first), int(range_.last), pool)
-                for pool in usable_pools(objects)
+                for pool in self.pools
                 for range_ in pool.ranges
             ),
             key=lambda span: span[:3],
@@ -168,6 +171,23 @@ def _verdict(
     return _announced(service, slices, config, pool, frontends)
 
 
+def _standing(service: Service, config: _Configuration) -> Pool | Refusal:
+    """The pool of a Service that this load balancer carries, or why it carries it not."""
+    if service.type != "LoadBalancer":
+        return Refusal(reason=Reason.NOT_LOAD_BALANCER)
+    if not is_ours(service, config.rules.lb_class):
+        return Refusal(reason=Reason.CLASS_IGNORED, detail=str(service.load_balancer_class))
+    refusal = unsupported(service) if config.rules.datapath else None
+    if refusal is not None:
+        return refusal
+    if not service.ingress:
+        return Refusal(reason=Reason.NO_ADDRESS)
+    pool = config.pool_of(service.ingress[0])
+    if pool is None:
+        return Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=str(service.ingress[0]))
+    return pool
+
+
 def _announced(
     service: Service,
     slices: tuple[EndpointSlice, ...],
@@ -241,6 +261,7 @@ class NodeDecider:
         self._withheld: dict[Key, Refusal] = {}
         self._announcements: tuple[Announcement, ...] = ()
         self._holders: Counter[IPAddress] = Counter()  # Services that announce an address
+        self._advertiser = Advertiser(ignore_exclude_label=rules.ignore_exclude_label)
 
     def decide(self, snapshot: Snapshot) -> NodeDesired:
         """What the node ought to do, given all that is known."""
@@ -248,17 +269,35 @@ class NodeDecider:
         touched = self._slices.replace(snapshot.objects.slices)
         gone, come = moved(self._services, services)
         touched.update(gone, come)
+        others = frozenset(touched)
         if self._config is None or not self._config.unchanged(snapshot):
             self._config = _Configuration(snapshot, self._rules)
             touched.update(services)
         self._services = services
         if touched:
             self._replace(touched)
-        return self._desired()
+        config = self._config
+        advertised = self._advertiser.decide(
+            snapshot.objects,
+            config.here,
+            config.pools,
+            self._slices,
+            others,
+            partial(_standing, config=config),
+        )
+        return self._desired(advertised)
 
     def verdict(self, key: Key) -> ServiceVerdict | None:
         """The last decision about one Service, for `explain`."""
         return self._verdicts.get(key)
+
+    def advertised(self, key: Key) -> ServiceAdvertised | None:
+        """What the last decision lets each BGP peer have of one Service, for `explain`."""
+        service = self._services.get(key)
+        if service is None or self._config is None:
+            return None
+        standing = partial(_standing, config=self._config)
+        return self._advertiser.service(service, self._slices.of(key), standing)
 
     def _replace(self, touched: set[Key]) -> None:
         assert self._config is not None, "a configuration precedes every verdict"
@@ -299,7 +338,7 @@ class NodeDecider:
         every = tuple(chain.from_iterable(announced.values()))
         return every if len(every) == len(self._holders) else _united(every)
 
-    def _desired(self) -> NodeDesired:
+    def _desired(self, advertised: Advertised) -> NodeDesired:
         here = self._config.here if self._config is not None else None
         return NodeDesired(
             datapath=DatapathDesired(
@@ -308,6 +347,9 @@ class NodeDecider:
             ),
             announcements=self._announcements,
             withheld=self._withheld,
+            peers=advertised.peers,
+            peers_refused=advertised.refused,
+            bgp_withheld=advertised.withheld,
         )
 
 

@@ -22,6 +22,7 @@ from onehop.core.request import (
     requested_addresses,
 )
 from onehop.core.sharing import number
+from onehop.core.validate_bgp import BgpValidator
 from onehop.model.address import AddressRange, IPAddress, family_of
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.objects import Objects
@@ -66,6 +67,7 @@ class Validator:
         self._names: frozenset[str] = frozenset()
         self._by_id: dict[int, Service] = {}
         self._faults: dict[Key, tuple[Problem, ...]] = {}
+        self._bgp = BgpValidator()
 
     def problems(self, objects: Objects) -> tuple[Problem, ...]:
         """Everything wrong with the configuration as a whole, in a fixed order."""
@@ -80,6 +82,7 @@ class Validator:
         found = list(self._judgement.problems)
         for _, advertisement in sorted(objects.l2_advertisements.items()):
             found += _advertisement_problems(advertisement, self._names, self._judgement.refused)
+        found += self._bgp.problems(objects, self._judgement.usable)
         for _, faults in sorted(self._faults.items()):
             found += faults
         return tuple(found)

@@ -55,18 +55,26 @@ def _nothing_withheld() -> Mapping[Key, Refusal]:
     return MappingProxyType({})
 
 
+def _no_peer_refused() -> Mapping[str, Refusal]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDesired:
     """All that is wanted of one node.
 
     `withheld` tells for each Service with an address why this node does not announce it: all
     addresses of a Service stand or fall together, since its first one decides the election.
+    `peers` are the BGP sessions with their routes, `peers_refused` tells why other BGPPeers have
+    none here, and `bgp_withheld` why no peer gets a route of a Service (empty without peers).
     """
 
     datapath: DatapathDesired
     announcements: tuple[Announcement, ...] = ()
-    peers: tuple[PeerDesired, ...] = ()
     withheld: Mapping[Key, Refusal] = field(default_factory=_nothing_withheld)
+    peers: tuple[PeerDesired, ...] = ()
+    peers_refused: Mapping[str, Refusal] = field(default_factory=_no_peer_refused)
+    bgp_withheld: Mapping[Key, Refusal] = field(default_factory=_nothing_withheld)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
