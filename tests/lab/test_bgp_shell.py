@@ -199,13 +199,13 @@ def test_a_shared_password_is_needed_and_enough(wire: Wire, family: int) -> None
 def test_gtsm_lets_a_neighbour_in_and_keeps_others_out(wire: Wire) -> None:
     wire.far.bird(session(security="ttl security on", passive="passive on"))
     shell = wire.shell()
-    shell.want(a_peer(VIP, ttl_security=1, connect_time=1.0))
+    near = a_peer(VIP, ttl_security=1, connect_time=1.0, hold_time=3.0)
+    shell.want(near)
     shell.up()
     eventually(wire.far.routes, lambda routes: len(routes) == 1)
     # A router that sends with another TTL than 255 is not heard.
     wire.far.reconfigure(session(multihop="multihop 4", passive="passive on"))
     eventually(lambda: shell.status().state, lambda state: state is not State.ESTABLISHED)
-    shell.want(a_peer(VIP, ttl_security=1, connect_time=1.0))
     eventually(shell.problem, lambda problem: "no answer" in problem)
     shell.want(a_peer(VIP, connect_time=1.0))
     shell.up()

@@ -146,7 +146,8 @@ class PeerDriver:
     def problem(self) -> str:
         """Why the last attempt or session ended, with what a silent peer may mean."""
         problem = self.machine.describe().problem
-        return self.path.silence if problem.startswith("no answer") else problem
+        is_silence = problem.startswith("no answer within")
+        return f"{problem}{self.path.silence[len('no answer') :]}" if is_silence else problem
 
     def connections(self) -> tuple[Connection, ...]:
         """Those that stand or are being opened: two at most."""

@@ -24,6 +24,7 @@ from onehop.model.reason import Reason, Refusal
 
 _TCP_USER_TIMEOUT = 18
 _TCP_MD5SIG = 14
+_TCP_NOTSENT_LOWAT = 25
 _TCP_AO_ADD_KEY, _TCP_AO_INFO = 38, 40
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _MAX_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN, TCP_AO_MAXKEYLEN
@@ -31,6 +32,7 @@ _INTERNETWORK_CONTROL = 0xC0  # IP precedence of routing protocols, RFC 791 3.1
 _TRAFFIC_PRIORITY = 7  # SO_PRIORITY of control traffic, TC_PRIO_CONTROL
 _RECEIVE_AT_ONCE = 1 << 16
 _BACKLOG = 16
+_UNSENT_IN_KERNEL = 1 << 17  # what may wait behind the peer's window, soon out of date
 MAX_TTL = 255
 
 
@@ -74,10 +76,10 @@ class Path:
         """What no answer may mean: the kernels drop without a word what breaks these rules."""
         doubts = []
         if self.password or self.key is not None:
-            doubts.append("another password at the peer looks the same")
+            doubts.append("a password that is another at the peer")
         if self.hops is not None:
-            doubts.append(f"so does a peer more than {self.hops} hops away, or of another TTL")
-        return ", ".join(["no answer", *doubts])
+            doubts.append(f"a peer that is more than {self.hops} hops away or sends a low TTL")
+        return f"no answer; it may be {' or '.join(doubts)}" if doubts else "no answer"
 
 
 class BgpSocket:
@@ -260,6 +262,7 @@ def _scope(path: Path) -> tuple[int, ...]:
 
 def _prepare(sock: socket.socket, path: Path) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_IN_KERNEL)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _TRAFFIC_PRIORITY)
     if path.address.version == 4:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _INTERNETWORK_CONTROL)
