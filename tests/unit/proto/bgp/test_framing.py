@@ -17,6 +17,7 @@ KINDS = {
     MessageType.KEEPALIVE: (19, 19),
     MessageType.ROUTE_REFRESH: (23, MAX_EXTENDED_LENGTH),
 }
+WHERE = {1: ("marker", 0), 2: ("length", 16), 3: ("type", 18)}
 frames = st.sampled_from(list(KINDS)).flatmap(
     lambda kind: st.builds(
         Frame,
@@ -115,6 +116,7 @@ def test_a_header_that_is_none_of_bgp_is_refused_at_once(
     """RFC 4271 6.1: which subcode, and the field at fault as data."""
     error = refusal(octets)
     assert (error.code, error.subcode, error.data) == (1, subcode, data)
+    assert (error.field, error.offset) == WHERE[subcode]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -121,6 +121,11 @@ def test_a_hard_reset_without_cause_is_its_own() -> None:
     assert str(bare) == "Cease: Hard Reset"
 
 
+def test_a_cause_of_two_octets_is_whole() -> None:
+    down = Notification(code=6, subcode=9, data=b"\x06\x0a")
+    assert str(down) == "Cease: Hard Reset (Cease: BFD Down)"
+
+
 def test_an_error_tells_the_peer_its_notification() -> None:
     error = BgpError(
         Code.OPEN, OpenError.UNSUPPORTED_VERSION, field="version", offset=19, why="5", data=b"\0\4"

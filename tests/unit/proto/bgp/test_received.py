@@ -92,6 +92,11 @@ COUNTED = {
         NEW,
         Update(announced=1),
     ),
+    "a value of more than 255 octets": (
+        update(ORIGIN + "d0080104" + "00000001" * 65 + PATH + HOP, NLRI),
+        NEW,
+        Update(announced=1),
+    ),
     "the partial bit": (update(GOOD + "e00804 00000001", NLRI), NEW, Update(announced=1)),
     "the unused flags": (update("4f010100" + PATH + HOP, NLRI), NEW, Update(announced=1)),
     "unknown and optional": (update(GOOD + "c0fe03 010203", NLRI), NEW, Update(announced=1)),

@@ -242,6 +242,50 @@ def test_a_message_that_fits_exactly_is_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "lengths"),
+    [
+        (["10.0.0.0/24"], [4095]),
+        (["10.0.0.0/32"], [4096]),
+        (["10.0.0.0/24", "11.0.0.0/8"], [4095, 63]),
+    ],
+    ids=["one less", "exactly", "one more"],
+)
+def test_a_multiprotocol_message_is_filled_to_its_last_octet(
+    more: list[str], lengths: list[int]
+) -> None:
+    """4096 = 23 fixed + 13 attributes + 25 of MP_REACH_NLRI + 807 x 5."""
+    hosts = [IPv4Network((i, 32)) for i in range(806)] + [net(prefix) for prefix in more]
+    to = outbound(OVER_V6, next_hop_ipv4=None)
+    messages = list(announcements(Family.IPV4, hosts, PLAIN, to))
+    assert [len(message) for message in messages] == lengths
+    assert counted(messages, to) == (len(hosts), 0)
+
+
+@pytest.mark.parametrize(("last", "lengths"), [("0.0.0.0/0", [4096]), ("10.0.0.0/8", [4095, 32])])
+def test_a_multiprotocol_withdrawal_is_filled_to_its_last_octet(
+    last: str, lengths: list[int]
+) -> None:
+    """4096 = 23 fixed + 7 of MP_UNREACH_NLRI + 813 x 5 + 1."""
+    hosts = [IPv4Network((i, 32)) for i in range(813)] + [net(last)]
+    messages = list(withdrawals(Family.IPV4, hosts, outbound(OVER_V6)))
+    assert [len(message) for message in messages] == lengths
+
+
+def test_room_for_all_but_the_longest_prefix_is_too_little() -> None:
+    """A session is not to take one prefix and fail at another with the same attributes."""
+    many = RouteAttributes(med=1, communities=tuple(range(1007)))
+    (message,) = announcements(Family.IPV4, [net("0.0.0.0/0")], less(many), outbound(OLD))
+    assert len(message) == 4096 - 16 - 4 + 1
+    assert not fits(Family.IPV4, many, outbound(OLD))
+    assert fits(Family.IPV4, less(many), outbound(OLD))
+
+
+def less(attributes: RouteAttributes) -> RouteAttributes:
+    """The same with one community less."""
+    return replace(attributes, communities=attributes.communities[1:])
+
+
+@pytest.mark.parametrize(
     ("family", "communities", "is_room"),
     [
         (Family.IPV4, 1008, True),
