@@ -17,7 +17,7 @@ An edit of anything that is not said on the session never ends it; see `terms.af
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from onehop.model.address import IPNetwork
@@ -35,7 +35,7 @@ from onehop.proto.bgp.effect import (
 )
 from onehop.proto.bgp.retry import STABLE, Retry
 from onehop.proto.bgp.rib_out import Encodings
-from onehop.proto.bgp.session import Session
+from onehop.proto.bgp.session import COLLIDED, Session
 from onehop.proto.bgp.status import PeerStatus, State, Tally
 from onehop.proto.bgp.terms import Local, Restart, affects_session, terms_of
 
@@ -108,8 +108,6 @@ class Peer:
             is_theirs = session.connection not in self._opened_by_us
             if is_theirs and session.state is not State.ESTABLISHED:
                 effects += self._dropped(session, now)
-        if self._dialling is None:
-            self._retry_at = None
         return (*effects, accept, *self._begun(connection, local, now))
 
     def receive_bytes(self, connection: int, octets: bytes, now: float) -> BgpEffects:
@@ -211,13 +209,19 @@ class Peer:
         for session in tuple(self._sessions.values()):
             effects += self._after(session, session.wake(now), now)
         if self._retry_at is not None and now >= self._retry_at:
-            if self._dialling is not None:
-                why = f"no answer within {self._connect_time():g} s"
-                effects.append(Close(connection=self._dialling))
-                effects += self._undialled(why, now)
-            else:
-                effects += (self._dial(now), *self._settled(now))
+            effects += self._tried(now)
         return tuple(effects)
+
+    def _tried(self, now: float) -> BgpEffects:
+        """The span until the next attempt, or that of an attempt, is over."""
+        if self._dialling is not None:
+            why = f"no answer within {self._connect_time():g} s"
+            return Close(connection=self._dialling), *self._undialled(why, now)
+        if self._state is State.OPEN_CONFIRM:
+            self._retry_at = None
+            return ()
+        # A connection of the peer's that has said nothing yet is no reason to wait.
+        return self._dial(now), *self._settled(now)
 
     # What there is to see
 
@@ -265,10 +269,9 @@ class Peer:
 
     def _undialled(self, why: str, now: float) -> BgpEffects:
         """The connection that we asked for did not come about."""
-        self._dialling = self._retry_at = None
+        self._dialling = None
         self._problem = (why, now)
-        if not self._sessions:
-            self._wait(now, is_error=False)
+        self._wait(now, is_error=False)
         return (SessionDown(why=why, was_established=False), *self._settled(now))
 
     def _undialled_silently(self) -> list[BgpEffect]:
@@ -301,8 +304,13 @@ class Peer:
         out = list(effects)
         if session.is_opened:
             out += self._resolved(session, now)
-        if session.state is State.CLOSED:
-            self._ended(session, now)
+        if session.state is State.CLOSED and session.connection in self._sessions:
+            del self._sessions[session.connection]
+            self._opened_by_us.discard(session.connection)
+            if session.end == COLLIDED and self._sessions:
+                out = _without_end(out)
+            else:
+                self._ended(session, now)
         return (*out, *self._settled(now))
 
     def _resolved(self, session: Session, now: float) -> list[BgpEffect]:
@@ -335,18 +343,10 @@ class Peer:
         self._opened_by_us.discard(session.connection)
         if session.state is State.ESTABLISHED:
             return list(session.abandon("the peer has started anew"))
-        why = "another connection is kept"
-        return [
-            effect
-            for effect in session.stop(_COLLISION, why, now)
-            if not isinstance(effect, SessionDown)
-        ]
+        return _without_end(session.stop(_COLLISION, COLLIDED.why, now))
 
     def _ended(self, session: Session, now: float) -> None:
         """A session has closed: when to try again depends on why."""
-        if self._sessions.pop(session.connection, None) is None:
-            return
-        self._opened_by_us.discard(session.connection)
         assert session.end is not None, "a closed session knows its end"
         self._problem = (session.end.why, now)
         self._fault = session.fault or self._fault
@@ -421,3 +421,8 @@ class Peer:
         if self._dialling is not None:
             return State.CONNECT
         return State.IDLE if self._is_held or self._retry_at is None else State.ACTIVE
+
+
+def _without_end(effects: Iterable[BgpEffect]) -> list[BgpEffect]:
+    """The end of a connection that another one makes needless is nothing to tell."""
+    return [effect for effect in effects if not isinstance(effect, SessionDown)]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from onehop.model.address import Family, IPNetwork
 from onehop.model.bgp import Routes
 from onehop.proto.bgp import notification, received
-from onehop.proto.bgp.constants import Code, FsmError, MessageType, RefreshSubtype
+from onehop.proto.bgp.constants import Cease, Code, FsmError, MessageType, RefreshSubtype
 from onehop.proto.bgp.effect import (
     BgpEffect,
     BgpEffects,
@@ -60,6 +60,7 @@ _UNEXPECTED = {
     State.OPEN_CONFIRM: FsmError.UNEXPECTED_IN_OPEN_CONFIRM,
     State.ESTABLISHED: FsmError.UNEXPECTED_IN_ESTABLISHED,
 }
+_COLLISION = notification.cease(Cease.COLLISION_RESOLUTION)
 _IS_ALIVE = (MessageType.KEEPALIVE, MessageType.UPDATE)  # RFC 4271 8.2.2: what restarts hold
 
 
@@ -70,6 +71,9 @@ class End:
     why: str
     was_established: bool
     is_error: bool
+
+
+COLLIDED = End(why="another connection is kept", was_established=False, is_error=False)
 
 
 class Session:
@@ -244,6 +248,8 @@ class Session:
     def _told(self, message: Notification, now: float) -> BgpEffects:
         """RFC 4271 6.4: nothing is answered."""
         why = refusal(message, self.terms.ours)
+        if message == _COLLISION and self.state is not State.ESTABLISHED:
+            why = COLLIDED.why
         is_error = message.cause.code not in (Code.CEASE, Code.HOLD_TIMER_EXPIRED)
         return Close(connection=self.connection), self._down(why, is_error=is_error)
 

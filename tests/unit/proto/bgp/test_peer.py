@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onehop.proto.bgp import notification
-from onehop.proto.bgp.constants import Code, MessageType
+from onehop.proto.bgp.constants import Cease, Code, MessageType
 from onehop.proto.bgp.effect import (
     BgpEffects,
     Close,
@@ -219,17 +219,49 @@ def test_a_session_that_is_up_makes_all_other_attempts_needless() -> None:
     assert list(peer._sessions) == [ours]
 
 
-def test_an_attempt_that_fails_beside_a_session_of_the_peers_is_not_repeated() -> None:
+def test_a_connection_of_the_peers_that_says_nothing_does_not_hold_up_our_own() -> None:
     peer = started()
     (theirs,) = numbers(peer.accepted(LOCAL, 0.0))
     ours = peer._dialling
     assert ours is not None
     assert said(peer.closed(ours, "connection refused", 0.0)) == ["failed"]
-    assert peer.deadline == 240.0
+    assert peer.deadline == 0.25
+    assert peer.describe().state is State.OPEN_SENT
+    assert said(peer.wake(0.25)) == ["connect"]
     peer.closed(theirs, "closed by the peer", 1.0)
-    assert peer.deadline == 1.25
-    (theirs,) = numbers(peer.accepted(LOCAL, 1.1))
-    assert peer.deadline == 241.1
+    assert peer.describe().state is State.CONNECT
+
+
+def test_a_connection_whose_peer_is_known_is_waited_for() -> None:
+    peer = started()
+    (theirs,) = numbers(peer.accepted(LOCAL, 0.0))
+    ours = peer._dialling
+    assert ours is not None
+    peer.closed(ours, "connection refused", 0.0)
+    peer.receive_bytes(theirs, THEIR_OPEN, 0.1)
+    assert peer.wake(0.25) == ()
+    assert peer.deadline == 30.1
+    peer.closed(theirs, "closed by the peer", 1.0)
+    assert peer.deadline == 1.5
+
+
+def test_a_collision_is_no_end_that_anybody_needs_to_know_of() -> None:
+    wire = Wire(made(desired()), made(router()), (True, True))
+    wire.start()
+    wire.run(10.0)
+    for side in (LEFT, RIGHT):
+        assert wire.facts(side, SessionDown) == []
+        assert wire.peers[side].describe().problem == ""
+    peer = started()
+    ours = peer._dialling
+    assert ours is not None
+    peer.connected(ours, LOCAL, 0.0)
+    (theirs,) = numbers(peer.accepted(LOCAL, 0.0))
+    collision = notification.encode(notification.cease(Cease.COLLISION_RESOLUTION), 4096)
+    assert said(peer.receive_bytes(theirs, collision, 0.0)) == ["close"]
+    assert said(peer.receive_bytes(ours, collision, 0.0)) == ["close", "failed"]
+    assert peer.describe().problem == "another connection is kept"
+    assert peer.deadline == 0.25
 
 
 @pytest.mark.parametrize(
