@@ -53,12 +53,19 @@ class NodeBgp:
         )
         self._timer: asyncio.TimerHandle | None = None
 
-    def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> Report:
-        """Hold exactly these sessions, and advertise exactly their routes."""
+    def sync(
+        self,
+        peers: tuple[PeerDesired, ...],
+        links: tuple[Link, ...],
+        refused: Mapping[str, Refusal],
+    ) -> Report:
+        """Hold exactly these sessions; `refused` says why other BGPPeers have none here."""
         report = self.peers.sync(peers, links)
         if report.changed:
             # After the routes: a session does not wait for BFD, nor a route for either.
             self._watch(peers, links)
+        if report.changed or refused != self._refused:
+            self._refused = refused
             self._tell_soon()
         return report
 
@@ -91,12 +98,6 @@ class NodeBgp:
             self._timer.cancel()
             self._report.write()
         self._report.close()
-
-    def refuse(self, refused: Mapping[str, Refusal]) -> None:
-        """Why other BGPPeers have no session here, for the report."""
-        if refused != self._refused:
-            self._refused = refused
-            self._tell_soon()
 
     def _fact(self, name: str, fact: BgpFact) -> None:
         if isinstance(fact, SessionUp):

@@ -6,7 +6,7 @@ the node's speaker says of the session, so the chain ends at what the router rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +17,17 @@ from onehop.app.bgp_report import (
     is_alive,
     read_reports,
 )
-from onehop.core.advertise import attracts, pool_bgp_advertisements, service_routes
-from onehop.core.decide import DecisionRules, is_ours, node_desired
-from onehop.core.peering import peering
+from onehop.core.advertiser import ServiceAdvertised
+from onehop.core.decide import DecisionRules, NodeDecider, is_ours
 from onehop.core.snapshot import Snapshot
-from onehop.core.validate import usable_pools
+from onehop.core.validate import problems, usable_pools
 from onehop.model.address import IPNetwork
-from onehop.model.bgp import BGPAdvertisement, PeerDesired
+from onehop.model.bgp import PeerDesired, no_routes
 from onehop.model.config import Pool
-from onehop.model.node import Node
 from onehop.model.objects import Objects
-from onehop.model.reason import Reason, Refusal
-from onehop.model.service import Service
+from onehop.model.service import Key, Service
+
+_KINDS = ("BGPPeer", "BGPAdvertisement", "Community", "BFDProfile", "Secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,6 @@ class NodeAnswer:
 
     node: str
     refusal: str = ""
-    advertisements: tuple[str, ...] = ()
     peers: tuple[PeerAnswer, ...] = ()
 
 
@@ -63,11 +61,15 @@ class ServiceAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """All that is known of a prefix; `pools` are those it lies in or that lie in it."""
+    """All that is known of a prefix; `pools` are those it lies in or that lie in it.
+
+    `problems` are faults of BGP objects, which are out of force.
+    """
 
     prefix: str
     pools: tuple[str, ...]
     services: tuple[ServiceAnswer, ...]
+    problems: tuple[str, ...] = ()
 
 
 def answer(
@@ -81,7 +83,7 @@ def answer(
     """Why the routers have or have not the routes to this prefix."""
     pools = tuple(pool for pool in usable_pools(objects) if _touches(pool, prefix))
     nodes = tuple(n for n in objects.nodes.values() if node is None or n.name == node)
-    views = {n.name: _View(objects, n, state, lb_class) for n in nodes}
+    views = [_View(objects, n.name, state, lb_class) for n in nodes]
     services = [
         service
         for service in objects.services.values()
@@ -91,8 +93,13 @@ def answer(
         prefix=str(prefix),
         pools=tuple(pool.key.name for pool in pools),
         services=tuple(
-            _service(service, objects, prefix, views.values())
+            _service(service, objects, prefix, views)
             for service in sorted(services, key=lambda s: s.key)
+        ),
+        problems=tuple(
+            str(problem)
+            for problem in (*objects.problems, *problems(objects))
+            if problem.object.startswith(_KINDS)
         ),
     )
 
@@ -107,17 +114,19 @@ def _touches(pool: Pool, prefix: IPNetwork) -> bool:
 
 
 class _View:
-    """What one node wants and what its speaker says."""
+    """What one node decides and what its speaker says."""
 
-    def __init__(self, objects: Objects, node: Node, state: Path, lb_class: str | None) -> None:
-        snapshot = Snapshot(objects=objects)
+    def __init__(self, objects: Objects, node: str, state: Path, lb_class: str | None) -> None:
         self.node = node
-        self.peering = peering(snapshot, node)
-        rules = DecisionRules(node=node.name, lb_class=lb_class)
-        self.wanted: Mapping[str, PeerDesired] = {
-            peer.name: peer for peer in node_desired(snapshot, rules).peers
-        }
-        self.report = next(iter(read_reports(state, node.name)), None)
+        self._decider = NodeDecider(DecisionRules(node=node, lb_class=lb_class))
+        self.wanted = self._decider.decide(Snapshot(objects=objects))
+        self.report = next(iter(read_reports(state, node)), None)
+
+    def advertised(self, key: Key) -> ServiceAdvertised:
+        """Which peers get which routes of a Service, and why the others get none."""
+        found = self._decider.advertised(key)
+        assert found is not None, "the caller saw the Service, and the node has decided"
+        return found
 
 
 def _service(
@@ -129,63 +138,33 @@ def _service(
         service=str(service.key),
         addresses=tuple(str(a) for a in service.ingress if a in prefix),
         pool=pool.key.name if pool is not None else "",
-        nodes=tuple(_node(service, objects, pool, view) for view in views),
+        nodes=tuple(_node(service, view) for view in views),
     )
 
 
-def _node(service: Service, objects: Objects, pool: Pool | None, view: _View) -> NodeAnswer:
-    name = view.node.name
-    if pool is None:
-        refusal = Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=str(service.ingress[0]))
-        return NodeAnswer(node=name, refusal=str(refusal))
-    slices = (s for s in objects.slices.values() if s.service == service.key)
-    withheld = attracts(service, slices, view.node, ignore_exclude_label=False)
-    if withheld is not None:
-        return NodeAnswer(node=name, refusal=str(withheld))
-    advertisements = pool_bgp_advertisements(pool, objects.bgp_advertisements.values(), view.node)
-    if not advertisements:
-        refusal = Refusal(reason=Reason.NO_BGP_ADVERTISEMENT, detail=f"pool {pool.key.name}")
-        return NodeAnswer(node=name, refusal=str(refusal))
-    sessions = [_peer(service, objects, advertisements, view, p) for p in view.peering.peers]
-    refused = [
-        PeerAnswer(peer=peer, refusal=str(why)) for peer, why in view.peering.refused.items()
-    ]
-    return NodeAnswer(
-        node=name,
-        advertisements=tuple(adv.key.name for adv in advertisements),
-        peers=(*sessions, *refused),
+def _node(service: Service, view: _View) -> NodeAnswer:
+    decided = view.advertised(service.key)
+    peers = tuple(_peer(peer, decided, view) for peer in view.wanted.peers)
+    refused = tuple(
+        PeerAnswer(peer=peer, refusal=str(why)) for peer, why in view.wanted.peers_refused.items()
     )
+    withheld = "" if decided.withheld is None else str(decided.withheld)
+    if withheld:
+        peers = ()
+    return NodeAnswer(node=view.node, refusal=withheld, peers=(*peers, *refused))
 
 
-def _peer(
-    service: Service,
-    objects: Objects,
-    advertisements: tuple[BGPAdvertisement, ...],
-    view: _View,
-    peer: PeerDesired,
-) -> PeerAnswer:
-    aliases = {
-        name: value
-        for community in objects.community_aliases.values()
-        for name, value in community.aliases.items()
-    }
-    mine = service_routes(service, advertisements, peer.name, aliases)
-    session = _session(view.report, peer.name)
-    if isinstance(mine, Refusal):
-        return PeerAnswer(peer=peer.name, refusal=str(mine), session=session)
-    wanted = view.wanted.get(peer.name, peer).routes
-    routes = tuple(
-        " ".join([str(prefix), *(f"{k} {v}" for k, v in attributes_in_words(found).items())])
-        for prefix in mine
-        if (found := wanted.get(prefix)) is not None
+def _peer(peer: PeerDesired, decided: ServiceAdvertised, view: _View) -> PeerAnswer:
+    refusal = decided.refused.get(peer.name)
+    return PeerAnswer(
+        peer=peer.name,
+        routes=tuple(
+            " ".join([str(prefix), *(f"{k} {v}" for k, v in attributes_in_words(found).items())])
+            for prefix, found in decided.routes.get(peer.name, no_routes()).items()
+        ),
+        refusal="" if refusal is None else str(refusal),
+        session=_session(view.report, peer.name),
     )
-    # The Service's own routes may clash with another Service's of the same aggregate.
-    missing = next((prefix for prefix in mine if prefix not in wanted), None)
-    refusal = ""
-    if missing is not None:
-        detail = f"{missing} to {peer.name}, with another Service's"
-        refusal = str(Refusal(reason=Reason.LOCAL_PREF_CONFLICT, detail=detail))
-    return PeerAnswer(peer=peer.name, routes=routes, refusal=refusal, session=session)
 
 
 def _session(report: NodeState | None, peer: str) -> str:
@@ -212,13 +191,13 @@ def in_words(found: Answer) -> list[str]:
         lines.append(f"  service   {service.service}: {', '.join(service.addresses)}")
         for node in service.nodes:
             lines += [f"  {line}" for line in _node_in_words(node)]
-    return lines
+    return [*lines, *(f"  problem   {problem}" for problem in found.problems)]
 
 
 def _node_in_words(node: NodeAnswer) -> list[str]:
     if node.refusal:
-        return [f"{node.node}  advertises nothing: {node.refusal}"]
-    lines = [f"{node.node}  by BGPAdvertisement {', '.join(node.advertisements)}"]
+        return [f"{node.node}  advertises it to nobody: {node.refusal}"]
+    lines = [f"{node.node}"]
     for peer in node.peers:
         session = f" ({peer.session})" if peer.session else ""
         lines += [f"  to {peer.peer}{session}: {route}" for route in peer.routes]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Announcement, ClusterDesired, DatapathDesired, Report
 from onehop.model.node import Link
 from onehop.model.objects import Objects
+from onehop.model.reason import Refusal
 
 
 class Store(Protocol):
@@ -65,8 +67,16 @@ class Announcing(Protocol):
 class Advertising(Protocol):
     """BGP: tells routers."""
 
-    def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> Report:
-        """Hold exactly these sessions, and advertise exactly their routes."""
+    def sync(
+        self,
+        peers: tuple[PeerDesired, ...],
+        links: tuple[Link, ...],
+        refused: Mapping[str, Refusal],
+    ) -> Report:
+        """Hold exactly these sessions, and advertise exactly their routes.
+
+        `refused` says why other BGPPeers have no session here, for whoever asks.
+        """
         ...
 
     async def close(self) -> None:
@@ -77,9 +87,14 @@ class Advertising(Protocol):
 class NoBgp:
     """No router is to be told anything."""
 
-    def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> Report:
+    def sync(
+        self,
+        peers: tuple[PeerDesired, ...],
+        links: tuple[Link, ...],
+        refused: Mapping[str, Refusal],
+    ) -> Report:
         """Nobody to tell."""
-        del peers, links
+        del peers, links, refused
         return Report()
 
     async def close(self) -> None:

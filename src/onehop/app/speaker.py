@@ -107,7 +107,7 @@ class Speaker:
     def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:
         grown = self._datapath.sync(want.datapath, shrink=False)
         announced = self._announcers.sync(want.announcements, snapshot.links)
-        routed = self._bgp.sync(want.peers, snapshot.links)
+        routed = self._bgp.sync(want.peers, snapshot.links, want.peers_refused)
         shrunk = Report()
         if snapshot.complete:
             shrunk = self._datapath.sync(want.datapath)

@@ -85,7 +85,7 @@ def test_the_report_says_what_the_router_has(tmp_path: Path) -> None:
                 ip_network("2001:db8::10/128"): six,
             },
         )
-        case.bgp.sync((desired,), ())
+        case.bgp.sync((desired,), (), {})
         await case.far.establish()
         (peer,) = (await case.report(established)).peers
         assert (peer.address, peer.port, peer.peer_asn) == (HOST, PORT, 64512)
@@ -94,7 +94,7 @@ def test_the_report_says_what_the_router_has(tmp_path: Path) -> None:
         (group,) = peer.routes
         assert group.prefixes == ("198.51.100.10/32",)
         assert group.attributes == {"next_hop": "192.0.2.1", "communities": "64500:7"}
-        case.bgp.sync((replace(desired, routes={}),), ())
+        case.bgp.sync((replace(desired, routes={}),), (), {})
         (peer,) = (await case.report(lambda state: state.peers[0].sent == 0)).peers
         assert (peer.routes, peer.info) == ((), "")
 
@@ -108,8 +108,8 @@ def test_the_report_says_what_the_router_has(tmp_path: Path) -> None:
 def test_the_report_says_why_there_is_no_session(tmp_path: Path) -> None:
     async def what(case: Case) -> None:
         case.far.close()
-        case.bgp.refuse({"far": Refusal(reason=Reason.PEER_NOT_SELECTED, detail="node1")})
-        case.bgp.sync((wanted(),), ())
+        refused = {"far": Refusal(reason=Reason.PEER_NOT_SELECTED, detail="node1")}
+        case.bgp.sync((wanted(),), (), refused)
         state = await case.report(lambda state: bool(state.peers and state.peers[0].info))
         assert state.peers[0].info == "connection refused"
         assert state.peers[0].state in ("Active", "Connect")
@@ -122,7 +122,7 @@ def test_a_report_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "nodes").write_text("in the way")
 
     async def what(case: Case) -> None:
-        case.bgp.sync((wanted("198.51.100.10/32"),), ())
+        case.bgp.sync((wanted("198.51.100.10/32"),), (), {})
         await case.far.establish()
 
     assert "report-not-written" in run(tmp_path, what).log.getvalue()
@@ -130,8 +130,7 @@ def test_a_report_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 def test_a_node_without_bgp_leaves_no_report(tmp_path: Path) -> None:
     async def what(case: Case) -> None:
-        case.bgp.sync((), ())
-        case.bgp.refuse({})
+        case.bgp.sync((), (), {})
 
     run(tmp_path, what)
     assert read_reports(tmp_path) == ()
@@ -141,7 +140,7 @@ def test_a_lost_path_ends_the_session_and_one_switched_off_does_not(tmp_path: Pa
     path = BfdPath(peer=ip_address(HOST))
 
     async def what(case: Case) -> None:
-        case.bgp.sync((wanted("198.51.100.10/32"),), ())
+        case.bgp.sync((wanted("198.51.100.10/32"),), (), {})
         await case.far.establish()
         await case.report(established)
         off = Diagnostic.ADMINISTRATIVELY_DOWN
