@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -101,6 +102,11 @@ class Lan:
         node = Node(self.path("node"))
         self.nodes.append(node)
         return node
+
+    def kill(self, pid: int | None) -> None:
+        """Kill a process of ours."""
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
     def cut(self, port: str = "node") -> float:
         """Lose everything to and from a port, with its carrier up; the instant of it."""
