@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +120,21 @@ class Router:
     def count(self) -> int:
         """How many IPv4 routes BIRD put into the router's kernel."""
         return len(self.run("router", "ip", "-4", "route", "show", "proto", "bird").splitlines())
+
+    @contextlib.contextmanager
+    def watching_routes(self) -> Iterator[Callable[[], str]]:
+        """What `ip monitor route` has printed in the router since, line by line."""
+        file = self.root / "monitor.log"
+        monitor = self.start("router", "ip", "-t", "monitor", "route", log=file)
+        # It hears once it is bound: a route of our own that appears and goes shows that.
+        probe = ("ip", "route", "replace", "blackhole", "203.0.113.99")
+        eventually(lambda: (self.run("router", *probe), "203.0.113.99" in file.read_text())[1])
+        start = len(file.read_text())
+        try:
+            yield lambda: file.read_text()[start:]
+        finally:
+            monitor.kill()
+            monitor.wait(10)
 
     def log(self) -> str:
         """What BIRD has logged."""
