@@ -16,7 +16,8 @@ A line with `<` is an effect, in order; the deadline is told when it changed. FR
 `solicitation DESTINATION SOURCE from ADDRESS to ADDRESS target ADDRESS [option MAC]`, or
 `advertisement` likewise with `flags` R, S, O or -, before the option.
 
-Pages that begin `given bgp codec` are described in `bgp_codec.py`.
+Pages that begin `given bgp codec` are described in `bgp_codec.py`, those that begin `given bfd` in
+`bfd_table.py`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from onehop.proto.arp.announcer import ArpAnnouncer
 from onehop.proto.machine import Effect, Send
 from onehop.proto.ndp import message as ndp
 from onehop.proto.ndp.announcer import NdpAnnouncer
-from tests.conformance import bgp_codec
+from tests.conformance import bfd_table, bgp_codec, bgp_peer
 
-PROTOCOLS = ("arp", "ndp", "bgp")
+PROTOCOLS = ("arp", "ndp", "bgp", "bfd")
 MACHINES: dict[str, type[Announcer]] = {"arp": ArpAnnouncer, "ndp": NdpAnnouncer}
 
 
@@ -43,6 +44,10 @@ def played(page: str) -> str:
     given = next(line.split() for line in lines if line.startswith("given"))
     if given[1:3] == ["bgp", "codec"]:
         return bgp_codec.played(page)
+    if given[1:3] == ["bgp", "peer"]:
+        return bgp_peer.played(page)
+    if given[1] == "bfd":
+        return bfd_table.played(page)
     machine = MACHINES[given[1]](mac=Mac.parse(given[2]))
     out: list[str] = []
     deadline: float | None = None
