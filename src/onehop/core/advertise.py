@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
 from onehop.core.eligible import serving_nodes
-from onehop.core.validate_bgp import aggregation_length, covers_pool, selects
+from onehop.core.validate_bgp import (
+    DRAIN_ANNOTATION,
+    aggregation_length,
+    covers_pool,
+    selects,
+)
 from onehop.model.address import IPAddress, IPNetwork
 from onehop.model.bgp import BGPAdvertisement, LargeCommunity, RouteAttributes, Routes
 from onehop.model.community import WELL_KNOWN, link_bandwidth, parse_community
@@ -21,7 +26,6 @@ from onehop.model.node import EXCLUDE_LABEL, Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Endpoint, EndpointSlice, Service, TrafficPolicy
 
-DRAIN_ANNOTATION = "onehop.io/drain"
 # What one endpoint counts for: routers take the ratio, people read gigabits a second.
 BYTES_PER_SECOND = 125_000_000.0
 

@@ -249,14 +249,23 @@ class Advertiser:
             if service is not None:
                 claimed = self._claimed(config, service, slices.of(key), standing)
             refusals[key] = _put(config.groups, key, claimed)
-        if any(self._refused.get(key) != refusal for key, refusal in refusals.items()):
-            merged = self._refused | refusals
-            self._refused = {key: each for key, each in merged.items() if each is not None}
+        self._refuse(refusals)
         for group in config.groups:
             group.table.settle()
         withheld = self._refused | _in_vain(config.groups)
         if withheld != self._withheld:
             self._withheld = withheld
+
+    def _refuse(self, refusals: Mapping[Key, Refusal | None]) -> None:
+        if all(self._refused.get(key) == refusal for key, refusal in refusals.items()):
+            return
+        refused = dict(self._refused)
+        for key, refusal in refusals.items():
+            if refusal is not None:
+                refused[key] = refusal
+            else:
+                refused.pop(key, None)
+        self._refused = refused
 
     def _claimed(
         self,

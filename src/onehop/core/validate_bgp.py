@@ -19,6 +19,7 @@ from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Key
 
+DRAIN_ANNOTATION = "onehop.io/drain"
 BASIC_AUTH = "kubernetes.io/basic-auth"
 
 
@@ -59,6 +60,7 @@ def judged_bgp(objects: Objects, pools: Sequence[Pool], nodes: Sequence[Node]) -
     aliases = court.aliases(objects.community_aliases)
     peers = court.peers(objects, profiles)
     advertisements = court.advertisements(objects, aliases)
+    court.drains()
     return BgpJudgement(
         peers=peers,
         advertisements=advertisements,
@@ -170,6 +172,22 @@ class _Court:
             else:
                 usable.append(adv)
         return tuple(usable)
+
+    def drains(self) -> None:
+        """The annotation that drains a node says true or false; other words do nothing."""
+        for node in self._nodes:
+            text = node.annotations.get(DRAIN_ANNOTATION, "false")
+            if text not in ("true", "false"):
+                self.problems.append(
+                    Problem(
+                        source="",
+                        line=0,
+                        object=f"Node {node.name}",
+                        field=f"metadata.annotations[{DRAIN_ANNOTATION}]",
+                        reason=Reason.FIELD_INVALID,
+                        detail=f"{text!r} is not one of true, false",
+                    )
+                )
 
     def _unknown(
         self,
