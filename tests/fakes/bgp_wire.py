@@ -188,7 +188,7 @@ def said(effects: BgpEffects) -> list[str]:
     words: list[str] = []
     for effect in effects:
         if isinstance(effect, SendBytes):
-            words += [_message(frame) for frame in frames(effect.octets)]
+            words += [message(frame) for frame in frames(effect.octets)]
         elif isinstance(effect, SessionDown):
             words.append("down" if effect.was_established else "failed")
         elif isinstance(effect, RoutesSent):
@@ -210,7 +210,8 @@ def frames(octets: bytes) -> list[Frame]:
     return found
 
 
-def _message(frame: Frame) -> str:
+def message(frame: Frame) -> str:
+    """A message in a word or two."""
     if frame.kind is MessageType.NOTIFICATION:
         return f"notify {frame.body[0]}/{frame.body[1]}"
     if frame.kind is MessageType.ROUTE_REFRESH:

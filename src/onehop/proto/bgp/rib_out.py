@@ -101,7 +101,7 @@ def _between(
 
 
 def _difference(before: tuple[Route, ...], after: tuple[Route, ...]) -> Change:
-    """Told by the identity of the prefix where it holds: hashing one takes longer than the rest."""
+    """Told by the identity of the prefix where it holds: hashing one takes longest of all."""
     if not before or not after:
         return Change(gone=before, new=after)
     left = {id(route[0]): route for route in before}

@@ -24,7 +24,14 @@ from dataclasses import dataclass
 from onehop.model.address import Family, IPNetwork
 from onehop.model.bgp import Routes
 from onehop.proto.bgp import notification, received
-from onehop.proto.bgp.constants import Cease, Code, FsmError, MessageType, RefreshSubtype
+from onehop.proto.bgp.constants import (
+    Cease,
+    Code,
+    FsmError,
+    MessageType,
+    OpenError,
+    RefreshSubtype,
+)
 from onehop.proto.bgp.effect import (
     BgpEffect,
     BgpEffects,
@@ -60,6 +67,7 @@ _UNEXPECTED = {
     State.OPEN_CONFIRM: FsmError.UNEXPECTED_IN_OPEN_CONFIRM,
     State.ESTABLISHED: FsmError.UNEXPECTED_IN_ESTABLISHED,
 }
+_BAD_AS = (Code.OPEN, OpenError.BAD_PEER_AS)
 _COLLISION = notification.cease(Cease.COLLISION_RESOLUTION)
 _IS_ALIVE = (MessageType.KEEPALIVE, MessageType.UPDATE)  # RFC 4271 8.2.2: what restarts hold
 
@@ -222,7 +230,7 @@ class Session:
                 effects += self._frame(frame, now)
         except BgpError as error:
             message = notification.of(error)
-            return [*effects, *self._notify(message, f"{message}: {error}", now, is_error=True)]
+            return [*effects, *self._notify(message, _found(error), now, is_error=True)]
         effects += self._refreshed(now)
         return effects
 
@@ -383,6 +391,13 @@ class Session:
         self._rib = None
         self._hold_at = self._keepalive_at = self._send_hold_at = None
         return SessionDown(why=why, was_established=was_established)
+
+
+def _found(error: BgpError) -> str:
+    """What we hold against the peer; the field is named where the sentence does not do it."""
+    says_it = error.code == Code.FSM or (error.code, error.subcode) == _BAD_AS
+    field = "" if says_it else f"{error.field}: "
+    return f"{notification.of(error)}: {field}{error.why}"
 
 
 def _edge(family: Family, subtype: RefreshSubtype) -> bytes:

@@ -189,7 +189,7 @@ def test_the_open_says_what_is_configured() -> None:
         (
             their_open(asn=64513, capabilities=replace(THEIRS.capabilities, asn=64513)),
             "2/2",
-            "the peer says 64513, its BGPPeer wants 64512",
+            "OPEN Message Error: Bad Peer AS: the peer says 64513, its BGPPeer wants 64512",
         ),
         (
             replace(
