@@ -13,18 +13,20 @@ from functools import partial
 
 from onehop.adapters.linux.bgp_socket import Listener, listen
 from onehop.app.bgp_peer import BgpFact, PeerDriver, path_of
-from onehop.model.address import IPAddress
+from onehop.model.address import Family, IPAddress
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Failure, Report
 from onehop.model.node import Link
 from onehop.model.reason import Refusal
 from onehop.proto.bgp.constants import Cease
+from onehop.proto.bgp.effect import SessionUp
 from onehop.proto.bgp.rib_out import Encodings
 from onehop.proto.bgp.terms import Restart
 
 WITHDRAWN_WITHIN = 1.0  # what a peer that stalls may hold up the end of the process
 _LOOK_AGAIN = 0.0005
 RETRY = 1.0
+_FORWARDING = Restart(forwarding=frozenset(Family))
 
 
 class BgpPeers:
@@ -93,13 +95,20 @@ class BgpPeers:
                 path,
                 encodings=self._encodings,
                 loop=self._loop,
-                on_fact=self._on_fact,
+                on_fact=self._heard,
                 restart=self._restart,
                 links=links,
             )
             self._drivers[desired.name] = driver
             driver.start()
         return self._permit(driver) if is_elsewhere else None
+
+    def _heard(self, name: str, fact: BgpFact) -> None:
+        if isinstance(fact, SessionUp) and name in self._drivers:
+            # Whatever was left by the process before, from here on we forward what we advertise:
+            # a session that is lost and comes back says so.
+            self._drivers[name].machine.set_restart(_FORWARDING)
+        self._on_fact(name, fact)
 
     def _leave(self, name: str) -> None:
         driver = self._drivers.pop(name)

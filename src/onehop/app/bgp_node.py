@@ -23,6 +23,7 @@ from onehop.model.reason import Refusal
 from onehop.proto.bfd.session import Path as BfdPath
 from onehop.proto.bfd.session import PathDown, PathUp
 from onehop.proto.bgp.effect import RoutesSent, SessionDown, SessionUp
+from onehop.proto.bgp.terms import Restart
 
 _LOOK = 5.0  # seconds after which counters alone are worth a new report
 
@@ -37,12 +38,13 @@ class NodeBgp:
         log: Log,
         report_file: Path,
         listen_at: Iterable[tuple[IPAddress, int]] = (),
+        restart: Restart | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._node = node
         self._log = log
         self._loop = loop or asyncio.get_running_loop()
-        self.peers = BgpPeers(self._fact, listen_at=listen_at, loop=self._loop)
+        self.peers = BgpPeers(self._fact, listen_at=listen_at, restart=restart, loop=self._loop)
         self._bfd = BfdClient(on_fact=self.path_changed, loop=self._loop)
         self._paths: dict[str, BfdPath] = {}
         self._describer = Describer()

@@ -8,6 +8,8 @@ from onehop.model.address import IPNetwork
 from onehop.model.bgp import Routes
 from onehop.proto.bgp.status import PeerStatus, State
 
+_PATIENCE = 2.0  # seconds after which a peer that is connected and silent is worth a word
+
 
 class Describer:
     """Remembers what is dear to write anew: prefixes as text, and the groups of equal routes."""
@@ -35,7 +37,7 @@ class Describer:
             received=max(
                 0, status.counters.prefixes_received - status.counters.prefixes_withdrawn
             ),
-            info=_info(driver, status),
+            info=_info(driver, status, now),
             messages=_messages(status),
             routes=self._routes(driver, status),
         )
@@ -67,8 +69,10 @@ class Describer:
             self._texts.clear()
 
 
-def _info(driver: PeerDriver, status: PeerStatus) -> str:
+def _info(driver: PeerDriver, status: PeerStatus, now: float) -> str:
     """Why it is not up, or what is not as it should be while it is."""
+    if status.state is State.OPEN_SENT and now - status.since_at > _PATIENCE:
+        return f"connected, but no OPEN from the peer: {driver.path.silence}"
     if status.state is not State.ESTABLISHED:
         return driver.problem
     if status.fault:

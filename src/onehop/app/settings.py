@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,17 @@ from onehop.adapters.manifests import Manifests
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import Announcers
 from onehop.app.bgp_node import NodeBgp
-from onehop.app.bgp_report import report_path
+from onehop.app.bgp_report import read_reports, report_path
 from onehop.app.ports import Forwarding, NoDatapath
+from onehop.app.service_table import service_rows
 from onehop.app.speaker import Speaker
 from onehop.core.balance import ring
 from onehop.core.decide import DecisionRules
-from onehop.model.address import IPAddress
+from onehop.model.address import Family, IPAddress, family_of
 from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
+from onehop.proto.bgp.terms import RESTART_TIME, Restart
 from onehop.proto.machine import AddressConflict
 
 BGP_PORT = 179
@@ -58,15 +61,20 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
     with closing(store), closing(links):
         store.refresh()
         links.refresh()
+        restart = _restart(settings, store)
         datapath = _datapath(settings, store, links.links())
         if isinstance(datapath, Refusal):
             return datapath
-        asyncio.run(_serve(settings, store, links, datapath))
+        asyncio.run(_serve(settings, store, links, datapath, restart))
     return None
 
 
 async def _serve(
-    settings: SpeakerSettings, store: Manifests, links: Links, datapath: Forwarding
+    settings: SpeakerSettings,
+    store: Manifests,
+    links: Links,
+    datapath: Forwarding,
+    restart: Restart,
 ) -> None:
     log = Log()
     speaker: Speaker | None = None
@@ -91,11 +99,32 @@ async def _serve(
             log=log,
             report_file=report_path(settings.state, settings.node),
             listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
+            restart=restart,
         ),
         log=log,
         report_file=settings.state / "nodes" / f"{settings.node}.json",
     )
     await speaker.run()
+
+
+def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:
+    """What may be promised to routers that keep our routes over a restart (RFC 4724 3).
+
+    That we forward, only when what the last process left in the kernel still holds frontends: it
+    is looked at before anything is loaded. Another program's datapath does not hang on us.
+    """
+    if not any(peer.graceful_restart for peer in store.objects().bgp_peers.values()):
+        return Restart()
+    before = next(iter(read_reports(settings.state, settings.node)), None)
+    is_recent = before is not None and time.time() - before.at < RESTART_TIME
+    if not settings.datapath:
+        return Restart(is_restarting=is_recent, forwarding=frozenset(Family))
+    try:
+        rows = service_rows(settings.bpf_dir)
+    except DatapathError:
+        rows = ()
+    forwarding = frozenset(family_of(row.frontend.address) for row in rows)
+    return Restart(is_restarting=is_recent, forwarding=forwarding)
 
 
 def _datapath(
