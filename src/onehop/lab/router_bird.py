@@ -64,7 +64,7 @@ def _lines(spec: RouterSpec) -> Iterator[str]:
 
 
 def _neighbour(spec: RouterSpec, peer: RouterPeer) -> Iterator[str]:
-    yield f"protocol bgp '{peer.name}' {{"
+    yield f"protocol bgp 'peer-{peer.name}' {{"  # a bare name may be a word of BIRD's
     yield f"  local {peer.local} as {spec.asn};"
     yield f"  neighbor {peer.address} as {peer.asn};"
     yield "  direct;"

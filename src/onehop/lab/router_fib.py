@@ -60,9 +60,14 @@ def batch(old: Routes, new: Routes, link: str) -> str:
     lines = [f"route del {prefix} {_ORIGIN}" for prefix in old.keys() - new.keys()]
     for prefix, hops in new.items():
         if old.get(prefix) != hops:
-            ways = " ".join(f"nexthop via {hop} dev {link}" for hop in hops)
+            ways = " ".join(f"nexthop via {_via(prefix, hop)} dev {link}" for hop in hops)
             lines.append(f"route replace {prefix} {_ORIGIN} {ways}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _via(prefix: str, hop: str) -> str:
+    """An IPv4 prefix may have an IPv6 next hop (RFC 8950), which `ip` wants to be told."""
+    return f"inet6 {hop}" if ":" in hop and ":" not in prefix else hop
 
 
 def _read(target: str) -> Routes:

@@ -220,3 +220,9 @@ def test_only_what_differs_is_installed() -> None:
         "nexthop via 10.0.0.1 dev eno1 nexthop via 10.0.0.2 dev eno1\n"
     )
     assert batch(new, new, "eno1") == ""
+
+
+def test_an_ipv4_prefix_may_have_an_ipv6_next_hop() -> None:
+    assert batch({}, {"192.0.2.1/32": ("fe80::1",)}, "eno1") == (
+        "route replace 192.0.2.1/32 proto bgp metric 20 nexthop via inet6 fe80::1 dev eno1\n"
+    )
