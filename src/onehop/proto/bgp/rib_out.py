@@ -111,7 +111,7 @@ def _difference(before: tuple[Route, ...], after: tuple[Route, ...]) -> Change:
         found = left.pop(id(prefix), None)
         if found is None:
             unknown.append((prefix, attributes))
-        elif found[1] != attributes:
+        elif found[1] is not attributes and found[1] != attributes:
             replaced.append((prefix, found[1], attributes))
     if not left or not unknown:
         return Change(gone=tuple(left.values()), new=tuple(unknown), replaced=tuple(replaced))
