@@ -15,12 +15,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import TypeVar
 
-from onehop.app.bfd_client import BfdClient, Fact
+from onehop.app.bfd_client import PROCESS, BfdClient, Fact
 from onehop.lab import namespace
 
 T = TypeVar("T")
@@ -32,7 +32,8 @@ _NUMBERS = itertools.count()
 class Node:
     """A `BfdClient` on a loop of its own; the process starts inside the namespace."""
 
-    def __init__(self, path: File) -> None:
+    def __init__(self, path: File, command: Sequence[str] = PROCESS) -> None:
+        self._command = command
         self.facts: list[tuple[float, Fact]] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -42,7 +43,7 @@ class Node:
 
     def _run(self, path: File) -> None:
         with namespace.entered(path):
-            self.client = BfdClient(on_fact=self._heard, loop=self._loop)
+            self.client = BfdClient(on_fact=self._heard, loop=self._loop, command=self._command)
             self._loop.call_soon(self._ready.set)
             self._loop.run_forever()
             self.client.close()
@@ -97,9 +98,9 @@ class Lan:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def node(self) -> Node:
+    def node(self, command: Sequence[str] = PROCESS) -> Node:
         """Start a client in the node."""
-        node = Node(self.path("node"))
+        node = Node(self.path("node"), command)
         self.nodes.append(node)
         return node
 

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from onehop.app.bfd_lines import (
@@ -30,6 +30,7 @@ from onehop.proto.bfd.session import Path, PathDown, PathUp, Terms
 
 Fact = PathUp | PathDown
 
+PROCESS = (sys.executable, "-P", "-m", "onehop.app.bfd_process")
 _RESTART, _RESTART_MOST = 0.1, 5.0
 _ENDS_WITHIN = 2.0
 _READ = 1 << 16
@@ -40,8 +41,13 @@ class BfdClient:
     """All methods belong to the loop's own thread."""
 
     def __init__(
-        self, *, on_fact: Callable[[Fact], None], loop: asyncio.AbstractEventLoop
+        self,
+        *,
+        on_fact: Callable[[Fact], None],
+        loop: asyncio.AbstractEventLoop,
+        command: Sequence[str] = PROCESS,
     ) -> None:
+        self._command = command
         self._on_fact = on_fact
         self._loop = loop
         self._wanted: dict[Path, BFDProfile] = {}
@@ -109,7 +115,7 @@ class BfdClient:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "onehop.app.bfd_process"],
+                self._command,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
             )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fuzz import fuzz_arp, fuzz_bgp, fuzz_ndp
+from fuzz import fuzz_arp, fuzz_bfd, fuzz_bgp, fuzz_ndp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
-    "run", [fuzz_arp.run, fuzz_ndp.run, fuzz_bgp.run], ids=["arp", "ndp", "bgp"]
+    "run",
+    [fuzz_arp.run, fuzz_ndp.run, fuzz_bgp.run, fuzz_bfd.run],
+    ids=["arp", "ndp", "bgp", "bfd"],
 )
 @given(seed=st.integers(0, 1 << 32))
 @settings(max_examples=5)
