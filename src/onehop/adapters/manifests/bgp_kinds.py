@@ -39,12 +39,14 @@ from onehop.model.reason import Reason
 from onehop.model.service import Key
 
 WEIGHTED = "onehop.io/weighted-ecmp"
+TTL_SECURITY = "onehop.io/ttl-security"
 BASIC_AUTH = "kubernetes.io/basic-auth"
 _LAST_ASN = 0xFFFFFFFF
 _LAST_U32 = 0xFFFFFFFF
 _LAST_PORT = 16384  # of BGPPeer's own schema
 _LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of Linux
 _LAST_SECONDS = 65535
+_LAST_TTL = 255
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {
     "ns": 1e-9,
@@ -112,6 +114,7 @@ def _peer(reading: Reading, key: Key, shape: ObjectShape) -> BGPPeer:
         graceful_restart=bool(spec.enable_graceful_restart),
         ebgp_multihop=bool(spec.ebgp_multi_hop),
         dual_stack=bool(spec.dual_stack_address_family),
+        ttl_security=_hops(reading, shape),
     )
     _check_asn(reading, peer)
     return peer
@@ -275,6 +278,18 @@ def _switch(reading: Reading, shape: ObjectShape, name: str) -> bool:
     if text not in ("true", "false"):
         reading.note(("metadata", "annotations", name), f"{text!r} is not one of true, false")
     return text == "true"
+
+
+def _hops(reading: Reading, shape: ObjectShape) -> int | None:
+    """How many hops away the peer may be (RFC 5082 3); None without the annotation."""
+    text = (shape.metadata.annotations or {}).get(TTL_SECURITY)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_TTL):
+        path = ("metadata", "annotations", TTL_SECURITY)
+        reading.note(path, f"{text!r} is not a number of hops from 1 to {_LAST_TTL}")
+        return None
+    return int(text)
 
 
 def _profile(reading: Reading, key: Key, shape: ObjectShape) -> BFDProfile:
