@@ -18,7 +18,7 @@ from onehop.lab.state import LabError
 from onehop.model.address import IPAddress
 
 _API_VERSIONS = 18
-_LOGGED_WITHIN = 5.0  # seconds: the broker follows a change of its log level within about one
+_LOGGED_WITHIN = 20.0  # seconds: a broker follows a change of its log level within one or two
 CONNECT_TIMEOUT = 5.0
 
 
