@@ -121,10 +121,15 @@ def claims(
 ) -> dict[IPNetwork, tuple[BGPAdvertisement, ...]]:
     """The prefixes of a Service, each with the advertisements that make it."""
     found: dict[IPNetwork, tuple[BGPAdvertisement, ...]] = {}
+    mine: dict[IPNetwork, tuple[BGPAdvertisement, ...]]
     for adv in advertisements:
         if adv.service_selectors and not any_matches(adv.service_selectors, service.labels):
             continue
-        for prefix in {aggregated(address, adv): None for address in service.ingress}:
+        mine = {aggregated(address, adv): (adv,) for address in service.ingress}
+        if not found:  # a prefix is slow to hash, and most Services meet one advertisement
+            found = mine
+            continue
+        for prefix in mine:
             found[prefix] = (*found.get(prefix, ()), adv)
     return found
 

@@ -23,18 +23,19 @@ class RouteTable:
         self.lost: dict[IPNetwork, frozenset[Key]] = {}
         self._of: dict[Key, Routes] = {}
         self._claims: dict[IPNetwork, dict[Key, RouteAttributes]] = {}
-        self._dirty: set[IPNetwork] = set()
+        self._dirty: list[IPNetwork] = []  # no set: a prefix is slow to hash
 
     def put(self, key: Key, routes: Routes) -> None:
         """From now on a Service claims these routes and no other."""
-        old = self._of.get(key, no_routes())
-        for prefix in old.keys() - routes.keys():
-            del self._claims[prefix][key]
-            self._dirty.add(prefix)
+        old = self._of.get(key)
+        if old:
+            for prefix in old.keys() - routes.keys():
+                del self._claims[prefix][key]
+                self._dirty.append(prefix)
         for prefix, route in routes.items():
-            if old.get(prefix) is not route:
+            if not old or old.get(prefix) is not route:
                 self._claims.setdefault(prefix, {})[key] = route
-                self._dirty.add(prefix)
+                self._dirty.append(prefix)
         if routes:
             self._of[key] = routes
         else:
@@ -44,7 +45,9 @@ class RouteTable:
         """Renew `routes`; the identical mapping stays when nothing differs."""
         routes: dict[IPNetwork, RouteAttributes] | None = None
         for prefix in self._dirty:
-            claims = self._claims[prefix]
+            claims = self._claims.get(prefix)
+            if claims is None:
+                continue
             old = self.routes.get(prefix)
             if not claims:
                 del self._claims[prefix]
@@ -62,10 +65,11 @@ class RouteTable:
             self.routes = routes
 
     def _agreed(self, prefix: IPNetwork, claims: Mapping[Key, RouteAttributes]) -> RouteAttributes:
-        self.lost.pop(prefix, None)
+        if self.lost:
+            self.lost.pop(prefix, None)
+        if len(claims) == 1:
+            return next(iter(claims.values()))
         distinct = {id(route): route for route in claims.values()}
-        if len(distinct) == 1:
-            return next(iter(distinct.values()))
         route = claims[min(claims)]
         lost: set[int] = set()
         for each in distinct.values():

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases, Secret
+from onehop.model.bgp import (
+    BASIC_AUTH,
+    BFDProfile,
+    BGPAdvertisement,
+    BGPPeer,
+    CommunityAliases,
+    Secret,
+)
 from onehop.model.community import parse_community
 from onehop.model.config import LabelSelector, Pool, any_matches
 from onehop.model.node import Node
@@ -20,7 +27,6 @@ from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Key
 
 DRAIN_ANNOTATION = "onehop.io/drain"
-BASIC_AUTH = "kubernetes.io/basic-auth"
 
 
 class _Named(Protocol):

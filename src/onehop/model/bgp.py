@@ -110,6 +110,9 @@ class CommunityAliases:
     aliases: Mapping[str, str]
 
 
+BASIC_AUTH = "kubernetes.io/basic-auth"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
     """A Secret that a BGPPeer may name; only one of type basic-auth shows its password."""

@@ -26,6 +26,7 @@ from onehop.adapters.manifests.reading import Reading
 from onehop.adapters.manifests.shape import ObjectShape, SelectorShape
 from onehop.model.address import IPAddress
 from onehop.model.bgp import (
+    BASIC_AUTH,
     BFDProfile,
     BGPAdvertisement,
     BGPPeer,
@@ -40,7 +41,6 @@ from onehop.model.service import Key
 
 WEIGHTED = "onehop.io/weighted-ecmp"
 TTL_SECURITY = "onehop.io/ttl-security"
-BASIC_AUTH = "kubernetes.io/basic-auth"
 _LAST_ASN = 0xFFFFFFFF
 _LAST_U32 = 0xFFFFFFFF
 _LAST_PORT = 16384  # of BGPPeer's own schema
