@@ -22,6 +22,7 @@ BENCHES = {
     "arp": (5, "ARP answers a second, and how fast"),
     "control": (200, "a changed file to the kernel's map and to the wire"),
     "decision": (9, "the decision at 10 000 services"),
+    "bfd": (20, "BFD: a loss until the router moves, and ten minutes beside a busy speaker"),
 }
 
 
