@@ -17,7 +17,7 @@ from onehop.proto.bgp.constants import AFI_BY_FAMILY, AS_TRANS, SAFI_UNICAST, At
 from onehop.proto.bgp.negotiated import Negotiated
 
 DEFAULT_LOCAL_PREF = 100  # what every implementation assumes inside an AS
-OPTIONAL, TRANSITIVE, PARTIAL, EXTENDED_LENGTH = 0x80, 0x40, 0x20, 0x10  # RFC 4271 4.3
+OPTIONAL, TRANSITIVE, EXTENDED_LENGTH = 0x80, 0x40, 0x10  # RFC 4271 4.3
 AS_SEQUENCE = 2  # RFC 4271 4.3
 _IGP = 0  # RFC 4271 5.1.1
 

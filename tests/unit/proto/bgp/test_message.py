@@ -162,7 +162,8 @@ def test_another_version_is_told_ours(version: int) -> None:
 )
 def test_as_0_is_a_bad_peer_as(head: str, parameters: str) -> None:
     """RFC 7607 2."""
-    assert refusal(parameters, head).subcode == 2
+    error = refusal(parameters, head)
+    assert (error.subcode, error.field, error.offset) == (2, "my AS", 20)
 
 
 def test_an_identifier_of_zero_is_refused() -> None:
@@ -208,6 +209,11 @@ def test_a_parameter_that_is_no_capability_is_refused(kind: str) -> None:
 def test_parameters_that_do_not_add_up_are_refused(parameters: str) -> None:
     """RFC 4271 6.2: recognised and malformed is subcode 0."""
     assert refusal(parameters).subcode == 0
+
+
+def test_a_malformed_capability_is_pointed_at() -> None:
+    error = refusal("0b 0202 0200 0205 0200 410100")
+    assert (error.field, error.offset) == ("capability FOUR_OCTET_AS", 19 + 10 + 4 + 2 + 2)
 
 
 @given(st.binary(max_size=80))
