@@ -64,12 +64,7 @@ def lab() -> None:
 )
 @options.delivery
 @click.option("--bare", is_flag=True, help="No controller and no speakers.")
-@click.option(
-    "--router",
-    type=click.Choice(["bird", "frr", "gobgp"]),
-    help="The BGP daemon of the router; every node is its neighbour.  [default: bird, once BGP is "
-    "wanted]",
-)
+@options.router
 def up(
     *,
     name: str,

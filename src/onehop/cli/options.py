@@ -43,3 +43,10 @@ delivery = click.option(
     show_default=True,
     help="Local delivery: straight into the pod's device, or through the host's stack.",
 )
+
+router = click.option(
+    "--router",
+    type=click.Choice(["bird", "frr", "gobgp"]),
+    help="The BGP daemon on the lab's router; every node is its neighbour.  [default: bird, once "
+    "BGP is wanted]",
+)

@@ -16,9 +16,9 @@ from onehop.lab.kafka import KafkaError
 from onehop.lab.lab import Lab, LabSpec
 from onehop.lab.measure import NFTABLES, ONEHOP, KafkaCost, hop_costs, kafka_costs
 from onehop.lab.picture import draw
-from onehop.lab.scenes import SCENES, Scene, Stage
+from onehop.lab.scenes import Scene, Stage
 from onehop.lab.state import LabError
-from onehop.lab.tour import played, stage_of
+from onehop.lab.tour import SCENES, played, stage_of
 
 
 @click.command()
@@ -46,6 +46,7 @@ from onehop.lab.tour import played, stage_of
     help="Where hop.svg and hop.png are put.",
 )
 @options.delivery
+@options.router
 @options.output
 def tour(
     *,
@@ -55,9 +56,10 @@ def tour(
     measure: bool | None,
     folder: Path,
     delivery: str,
+    router: str | None,
     output: str,
 ) -> None:
-    """Play the article's layer-2 scenes: expected, and seen on real kernel tables.
+    """Play the article's scenes: expected, and seen on real kernel tables.
 
     Exits with 1 when a scene was not seen as expected.
     """
@@ -66,7 +68,9 @@ def tour(
     results: list[Scene] = []
     costs: list[KafkaCost] = []
     try:
-        with stage_of(name, kafka=not no_kafka, delivery=delivery, say=_progress) as stage:
+        with stage_of(
+            name, kafka=not no_kafka, delivery=delivery, router=router, say=_progress
+        ) as stage:
             for scene in played(stage, _wanted(scenes, no_kafka=no_kafka), _progress):
                 results.append(scene)
                 if output == "table":

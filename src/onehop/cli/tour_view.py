@@ -19,7 +19,10 @@ def show_scene(scene: Scene) -> None:
         ("expected", scene.expected),
         ("seen", scene.seen),
     ):
-        click.echo(f"       {label:9} {text}")
+        first, *more = text.splitlines() or [""]
+        click.echo(f"       {label:9} {first}")
+        for line in more:
+            click.echo(f"       {'':9} {'  ' if line.startswith('nexthop') else ''}{line}")
 
 
 def show_costs(costs: tuple[Cost, ...], kafka: tuple[KafkaCost, ...]) -> None:

@@ -7,14 +7,20 @@ from contextlib import contextmanager
 
 from onehop.lab.kafka import KafkaError
 from onehop.lab.lab import Lab, LabSpec
-from onehop.lab.scenes import SCENES, Scene, Stage
+from onehop.lab.scenes import SCENES as LAYER_2_SCENES
+from onehop.lab.scenes import Scene, Stage
+from onehop.lab.scenes_bgp import BGP_SCENES
 from onehop.lab.state import LabError, Layout
+
+SCENES = dict(sorted({**LAYER_2_SCENES, **BGP_SCENES}.items()))
 
 Say = Callable[[str], None]
 
 
 @contextmanager
-def stage_of(name: str, *, kafka: bool, delivery: str, say: Say) -> Iterator[Stage]:
+def stage_of(
+    name: str, *, kafka: bool, delivery: str, say: Say, router: str | None = None
+) -> Iterator[Stage]:
     """The lab of this name if it is up, else a new one that goes when the tour ends.
 
     Raises:
@@ -27,7 +33,7 @@ def stage_of(name: str, *, kafka: bool, delivery: str, say: Say) -> Iterator[Sta
         yield Stage(lab, lab.kafka() if record.kafka else None)
         return
     say("building the lab: three nodes, a client, a router" + (", Kafka" if kafka else ""))
-    with Lab.up(LabSpec(name=name, kafka=kafka, delivery=delivery)) as lab:
+    with Lab.up(LabSpec(name=name, kafka=kafka, delivery=delivery, router=router)) as lab:
         yield Stage(lab, lab.kafka() if kafka else None)
 
 

@@ -45,7 +45,7 @@ def test_each_command_explains_itself(command: str) -> None:
         (("controller", "--manifests", "/no/such"), 2, "does not exist"),
         (("speaker", "--manifests", "/"), 2, "Missing option '--node-name'"),
         (("service", "list", "--bpf-dir", "/no/such"), 1, "no onehop datapath is pinned there"),
-        (("lab", "tour", "--scene", "7"), 2, "'7' is not one of"),
+        (("lab", "tour", "--scene", "10"), 2, "'10' is not one of"),
     ],
 )
 def test_wrong_input_is_one_sentence(words: tuple[str, ...], code: int, says: str) -> None:
