@@ -105,3 +105,107 @@ def given_input(session: Session, name: str) -> BgpEffects:
 
 def their_open(ours: Open = THEIRS, **fields: object) -> Open:
     return replace(ours, **fields)  # type: ignore[arg-type]
+
+
+STATES = ("OpenSent", OPENED, "OpenConfirm", "Established", "Closed")
+LOST, DOWN = ["close", "failed"], ["close", "down"]
+
+# input: what is said, and the state afterwards, by state; "-" is nothing and no change
+TABLE: dict[str, tuple[tuple[list[str], str] | str, ...]] = {
+    "OPEN": (
+        ([], OPENED),
+        "-",
+        (["notify 5/2", *LOST], "Closed"),
+        (["notify 5/3", *DOWN], "Closed"),
+        "-",
+    ),
+    "UPDATE": (
+        (["notify 5/1", *LOST], "Closed"),
+        "-",
+        (["notify 5/2", *LOST], "Closed"),
+        "-",
+        "-",
+    ),
+    "bad UPDATE": (
+        (["notify 5/1", *LOST], "Closed"),
+        "-",
+        (["notify 5/2", *LOST], "Closed"),
+        (["notify 3/1", *DOWN], "Closed"),
+        "-",
+    ),
+    "KEEPALIVE": (
+        (["notify 5/1", *LOST], "Closed"),
+        "-",
+        (["up", "end of rib", "routes +0 -0 =0"], "Established"),
+        "-",
+        "-",
+    ),
+    "NOTIFICATION": ((LOST, "Closed"), "-", (LOST, "Closed"), (DOWN, "Closed"), "-"),
+    "ROUTE-REFRESH": (
+        (["notify 5/1", *LOST], "Closed"),
+        "-",
+        (["notify 5/2", *LOST], "Closed"),
+        (["refresh begin", "refresh end", "routes +0 -0 =0"], "Established"),
+        "-",
+    ),
+    "garbage": (
+        (["notify 1/1", *LOST], "Closed"),
+        "-",
+        (["notify 1/1", *LOST], "Closed"),
+        (["notify 1/1", *DOWN], "Closed"),
+        "-",
+    ),
+    "half a message": ("-", "-", "-", "-", "-"),
+    "nothing": ("-", "-", "-", "-", "-"),
+    "admit": (
+        "refused",
+        (["keepalive"], "OpenConfirm"),
+        "refused",
+        "refused",
+        "refused",
+    ),
+    "deadline": (
+        (["notify 4/0", *LOST], "Closed"),
+        (["notify 4/0", *LOST], "Closed"),
+        (["keepalive"], "OpenConfirm"),
+        (["keepalive"], "Established"),
+        "-",
+    ),
+    "silence": (
+        (["notify 4/0", *LOST], "Closed"),
+        (["notify 4/0", *LOST], "Closed"),
+        (["notify 4/0", *LOST], "Closed"),
+        (["notify 4/0", *DOWN], "Closed"),
+        "-",
+    ),
+    "routes": (
+        "-",
+        "-",
+        "-",
+        (["update", "routes +2 -0 =2"], "Established"),
+        "-",
+    ),
+    "stalled": (
+        (["notify 8/0", *LOST], "Closed"),
+        (["notify 8/0", *LOST], "Closed"),
+        (["notify 8/0", *LOST], "Closed"),
+        (["notify 8/0", *DOWN], "Closed"),
+        "-",
+    ),
+    "written": ("-", "-", "-", "-", "-"),
+    "closed": (
+        (["failed"], "Closed"),
+        (["failed"], "Closed"),
+        (["failed"], "Closed"),
+        (["down"], "Closed"),
+        "-",
+    ),
+    "stop": (
+        (["notify 6/2", *LOST], "Closed"),
+        (["notify 6/2", *LOST], "Closed"),
+        (["notify 6/2", *LOST], "Closed"),
+        (["notify 6/2", *DOWN], "Closed"),
+        "-",
+    ),
+    "abandon": ((LOST, "Closed"), (LOST, "Closed"), (LOST, "Closed"), (DOWN, "Closed"), "-"),
+}

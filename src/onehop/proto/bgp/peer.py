@@ -78,6 +78,7 @@ class Peer:
         self._state = State.IDLE
         self._since_at = 0.0
         self._established_at: float | None = None
+        self._up: int | None = None
         self._problem: tuple[str, float | None] = ("", None)
         self._fault = ""
 
@@ -402,16 +403,20 @@ class Peer:
     def _settled(self, now: float) -> list[BgpEffect]:
         """Note the state; when it is Established no other connection is needed."""
         state = self._state_now()
-        effects: list[BgpEffect] = []
-        if state is not self._state:
-            self._state, self._since_at = state, now
-            self._established_at = now if state is State.ESTABLISHED else None
-            if state is State.ESTABLISHED:
-                self._restart = replace(self._restart, is_restarting=False)
-                effects += self._undialled_silently()
-                for session in tuple(self._sessions.values()):
-                    if session.state is not State.ESTABLISHED:
-                        effects += self._dropped(session, now)
+        session = self._foremost()
+        up = session.connection if session and session.state is State.ESTABLISHED else None
+        if state is self._state and up == self._up:
+            return []
+        self._state, self._since_at, self._up = state, now, up
+        self._established_at = None if up is None else now
+        return [] if up is None else self._alone(up, now)
+
+    def _alone(self, up: int, now: float) -> list[BgpEffect]:
+        self._restart = replace(self._restart, is_restarting=False)
+        effects = self._undialled_silently()
+        for session in tuple(self._sessions.values()):
+            if session.connection != up:
+                effects += self._dropped(session, now)
         return effects
 
     def _state_now(self) -> State:

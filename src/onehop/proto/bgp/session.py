@@ -149,9 +149,11 @@ class Session:
         """No other connection is in the way: go on with what came behind the OPEN."""
         assert self.is_opened, "only an opened session can be admitted"
         self.state = State.OPEN_CONFIRM
-        effects: list[BgpEffect] = [self._send(MessageType.KEEPALIVE, KEEPALIVE, now)]
-        self._alive(now)
-        return (*effects, *self._read(now))
+        keepalive = self._send(MessageType.KEEPALIVE, KEEPALIVE, now)
+        assert self.negotiated is not None, "the OPEN came before"
+        if self.negotiated.hold_time:  # otherwise the four minutes go on until Established
+            self._alive(now)
+        return (keepalive, *self._read(now))
 
     def set_routes(self, routes: Routes, now: float) -> BgpEffects:
         """These routes, and no others, ought to be advertised; never changed afterwards."""
@@ -213,7 +215,7 @@ class Session:
         return tuple(effects)
 
     def _expired(self, now: float) -> BgpEffects:
-        span = OPEN_HOLD_TIME if self.negotiated is None else self.negotiated.hold_time
+        span = (self.negotiated and self.negotiated.hold_time) or OPEN_HOLD_TIME
         awaited = "no OPEN" if self.negotiated is None else "nothing"
         why = f"{awaited} from the peer for {span:g} s, the hold time"
         message = Notification(code=Code.HOLD_TIMER_EXPIRED, subcode=0)

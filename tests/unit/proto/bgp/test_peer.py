@@ -186,6 +186,19 @@ def test_a_peer_that_came_back_unheard_takes_over_under_graceful_restart() -> No
     assert said(effects) == ["close", "down", "keepalive"]
     assert numbers(effects, Close) == [old]
     assert "up" in said(peer.receive_bytes(new, KEEPALIVE, 50.0))
+    assert peer.describe().established_at == 50.0
+
+
+def test_a_new_session_in_place_of_an_old_one_counts_from_its_own_beginning() -> None:
+    opening = encode_open(terms_of(router(graceful_restart=True)).ours)
+    peer = started(graceful_restart=True)
+    up(peer, opening=opening)
+    (new,) = numbers(peer.accepted(LOCAL, 50.0))
+    words = said(peer.receive_bytes(new, opening + KEEPALIVE, 50.0))
+    assert words[:4] == ["close", "down", "keepalive", "up"]
+    status = peer.describe()
+    assert (status.since_at, status.established_at) == (50.0, 50.0)
+    assert status.counters.established == 2
 
 
 def test_there_are_never_more_than_two_connections() -> None:

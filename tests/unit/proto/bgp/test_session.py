@@ -10,7 +10,7 @@ import pytest
 from onehop.model.address import Family
 from onehop.model.bgp import Role, RouteAttributes
 from onehop.proto.bgp import notification
-from onehop.proto.bgp.constants import MessageType, RefreshSubtype
+from onehop.proto.bgp.constants import Cease, MessageType, RefreshSubtype
 from onehop.proto.bgp.effect import RoutesSent, SendBytes, SessionDown, SessionUp
 from onehop.proto.bgp.framing import KEEPALIVE, framed
 from onehop.proto.bgp.message import (
@@ -21,7 +21,7 @@ from onehop.proto.bgp.message import (
     encode_route_refresh,
 )
 from onehop.proto.bgp.notification import Notification
-from onehop.proto.bgp.session import OPEN_HOLD_TIME, REFRESH_PAUSE
+from onehop.proto.bgp.session import COLLIDED, OPEN_HOLD_TIME, REFRESH_PAUSE
 from onehop.proto.bgp.status import State
 from onehop.proto.bgp.terms import Restart, terms_of
 from onehop.proto.bgp.update import end_of_rib, updates
@@ -32,6 +32,8 @@ from tests.fakes.bgp_session import (
     OPENED,
     OURS,
     REFRESH,
+    STATES,
+    TABLE,
     THEIRS,
     UPDATE,
     a_session,
@@ -40,109 +42,6 @@ from tests.fakes.bgp_session import (
     their_open,
 )
 from tests.fakes.bgp_wire import BOTH, desired, frames, router, routes, said
-
-STATES = ("OpenSent", OPENED, "OpenConfirm", "Established", "Closed")
-LOST, DOWN = ["close", "failed"], ["close", "down"]
-
-# input: what is said, and the state afterwards, by state; "-" is nothing and no change
-TABLE: dict[str, tuple[tuple[list[str], str] | str, ...]] = {
-    "OPEN": (
-        ([], OPENED),
-        "-",
-        (["notify 5/2", *LOST], "Closed"),
-        (["notify 5/3", *DOWN], "Closed"),
-        "-",
-    ),
-    "UPDATE": (
-        (["notify 5/1", *LOST], "Closed"),
-        "-",
-        (["notify 5/2", *LOST], "Closed"),
-        "-",
-        "-",
-    ),
-    "bad UPDATE": (
-        (["notify 5/1", *LOST], "Closed"),
-        "-",
-        (["notify 5/2", *LOST], "Closed"),
-        (["notify 3/1", *DOWN], "Closed"),
-        "-",
-    ),
-    "KEEPALIVE": (
-        (["notify 5/1", *LOST], "Closed"),
-        "-",
-        (["up", "end of rib", "routes +0 -0 =0"], "Established"),
-        "-",
-        "-",
-    ),
-    "NOTIFICATION": ((LOST, "Closed"), "-", (LOST, "Closed"), (DOWN, "Closed"), "-"),
-    "ROUTE-REFRESH": (
-        (["notify 5/1", *LOST], "Closed"),
-        "-",
-        (["notify 5/2", *LOST], "Closed"),
-        (["refresh begin", "refresh end", "routes +0 -0 =0"], "Established"),
-        "-",
-    ),
-    "garbage": (
-        (["notify 1/1", *LOST], "Closed"),
-        "-",
-        (["notify 1/1", *LOST], "Closed"),
-        (["notify 1/1", *DOWN], "Closed"),
-        "-",
-    ),
-    "half a message": ("-", "-", "-", "-", "-"),
-    "nothing": ("-", "-", "-", "-", "-"),
-    "admit": (
-        "refused",
-        (["keepalive"], "OpenConfirm"),
-        "refused",
-        "refused",
-        "refused",
-    ),
-    "deadline": (
-        (["notify 4/0", *LOST], "Closed"),
-        (["notify 4/0", *LOST], "Closed"),
-        (["keepalive"], "OpenConfirm"),
-        (["keepalive"], "Established"),
-        "-",
-    ),
-    "silence": (
-        (["notify 4/0", *LOST], "Closed"),
-        (["notify 4/0", *LOST], "Closed"),
-        (["notify 4/0", *LOST], "Closed"),
-        (["notify 4/0", *DOWN], "Closed"),
-        "-",
-    ),
-    "routes": (
-        "-",
-        "-",
-        "-",
-        (["update", "routes +2 -0 =2"], "Established"),
-        "-",
-    ),
-    "stalled": (
-        (["notify 8/0", *LOST], "Closed"),
-        (["notify 8/0", *LOST], "Closed"),
-        (["notify 8/0", *LOST], "Closed"),
-        (["notify 8/0", *DOWN], "Closed"),
-        "-",
-    ),
-    "written": ("-", "-", "-", "-", "-"),
-    "closed": (
-        (["failed"], "Closed"),
-        (["failed"], "Closed"),
-        (["failed"], "Closed"),
-        (["down"], "Closed"),
-        "-",
-    ),
-    "stop": (
-        (["notify 6/2", *LOST], "Closed"),
-        (["notify 6/2", *LOST], "Closed"),
-        (["notify 6/2", *LOST], "Closed"),
-        (["notify 6/2", *DOWN], "Closed"),
-        "-",
-    ),
-    "abandon": ((LOST, "Closed"), (LOST, "Closed"), (LOST, "Closed"), (DOWN, "Closed"), "-"),
-}
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -302,6 +201,19 @@ def test_no_open_for_four_minutes_ends_the_connection() -> None:
     assert "no OPEN from the peer for 240 s" in down.why
 
 
+def test_without_a_hold_time_the_first_keepalive_is_waited_for_like_the_open() -> None:
+    """RFC 4271 8.2.2 would wait for ever."""
+    session = in_state("OpenConfirm", theirs=their_open(hold_time=0))
+    assert session.deadline == OPEN_HOLD_TIME
+    (*_, down) = session.wake(OPEN_HOLD_TIME)
+    assert isinstance(down, SessionDown)
+    assert down.why == "nothing from the peer for 240 s, the hold time"
+    collided = in_state("OpenConfirm")
+    octets = notification.encode(notification.cease(Cease.COLLISION_RESOLUTION), 4096)
+    collided.receive_bytes(octets, 1.0)
+    assert collided.end == COLLIDED
+
+
 def test_routes_and_the_end_of_rib_of_each_family_follow_the_session_up() -> None:
     """RFC 4724 2."""
     terms = terms_of(desired(dual_stack=True))
@@ -454,6 +366,7 @@ def test_extended_messages_are_taken_once_both_sides_have_offered_them() -> None
     ("message", "is_error"),
     [
         (CEASE, False),
+        (notification.cease(Cease.COLLISION_RESOLUTION), False),
         (Notification(code=4, subcode=0), False),
         (Notification(code=2, subcode=2), True),
         (Notification(code=3, subcode=1), True),
