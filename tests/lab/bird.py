@@ -136,6 +136,14 @@ class Router:
             monitor.kill()
             monitor.wait(10)
 
+    def silence(self) -> None:
+        """Drop whatever comes in and goes out, while the link keeps its carrier."""
+        hooks = (
+            f"add chain inet silence {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            for hook in ("input", "output")
+        )
+        self.run("router", "nft", "-f", "-", script="\n".join(["add table inet silence", *hooks]))
+
     def log(self) -> str:
         """What BIRD has logged."""
         return (self.root / "bird" / "bird.log").read_text()

@@ -229,6 +229,26 @@ def test_a_wrong_as_is_said_by_both_tools(cluster: Cluster) -> None:
     eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
 
 
+def test_bfd_ends_the_session_on_both_sides_when_the_wire_falls_silent(cluster: Cluster) -> None:
+    bfd = 'protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }'
+    cluster.far.bird(bfd, session(bfd="bfd on", hold="hold time 90"))
+    profile = of_metallb(
+        "BFDProfile", "fast", receiveInterval=100, transmitInterval=100, detectMultiplier=3
+    )
+    cluster.put("peer", a_peer(bfdProfile="fast", holdTime="90s"), profile)
+    cluster.put("web", *a_service("web", VIP))
+    cluster.speaker()
+    eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
+    eventually(cluster.peer, lambda peer: peer.get("bfd") == "up")
+    assert "Up" in cluster.far.birdc("show", "bfd", "sessions")
+    cluster.far.silence()
+    begin = time.monotonic()
+    eventually(cluster.far.routes, lambda routes: routes == {})
+    assert time.monotonic() - begin < 2.0, "far from the hold time of 90 s"
+    words = "BFD: nothing was heard for the detection time"
+    eventually(cluster.log, lambda log: words in log)
+
+
 def test_a_speaker_is_soon_established_and_sends_a_thousand_routes(cluster: Cluster) -> None:
     cluster.far.bird(session(passive="passive on"))
     cluster.put(
