@@ -64,6 +64,17 @@ needs() {
     has_file /etc/ssl/certs/ca-certificates.crt || echo 'ca-certificates'
 }
 
+# The lab runs these daemons in its own namespaces; their packages would run them for the machine.
+keep_from_running() {
+    [ -d /run/systemd/system ] || return 0
+    for package in "$@"; do
+        case $package in
+            bird2) systemctl --quiet disable --now bird ;;
+            frr | gobgpd) systemctl --quiet disable --now "$package" ;;
+        esac
+    done 2>/dev/null || true
+}
+
 offered() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
 
 choose() {
@@ -94,6 +105,8 @@ install_packages() {
         tail -n 20 build/apt.log >&2
         die "apt-get install failed: $(echo $chosen)"
     fi
+    # shellcheck disable=SC2086
+    keep_from_running $chosen
 }
 
 # ---- 2. and 3. Python ----------------------------------------------------------------------
