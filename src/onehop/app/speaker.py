@@ -17,10 +17,12 @@ from pathlib import Path
 
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import difference
+from onehop.app.carried import carried
 from onehop.app.loop import Ring
 from onehop.app.ports import Advertising, Announcing, Forwarding, LinkSource, NoBgp, Store
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
+from onehop.model.bgp import PeerDesired
 from onehop.model.desired import DatapathDesired, NodeDesired, Report
 from onehop.model.reason import Reason, Refusal
 from onehop.proto.machine import AddressConflict
@@ -52,6 +54,7 @@ class Speaker:
         self._report_file = report_file
         self._conflicts: dict[str, int] = {}
         self._wanted = NodeDesired(datapath=DatapathDesired())
+        self._told: tuple[PeerDesired, ...] = ()
         self._failures: tuple[str, ...] = ()
 
     def round(self) -> Report:
@@ -107,7 +110,8 @@ class Speaker:
     def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:
         grown = self._datapath.sync(want.datapath, shrink=False)
         announced = self._announcers.sync(want.announcements, snapshot.links)
-        routed = self._bgp.sync(want.peers, snapshot.links, want.peers_refused)
+        self._told = carried(want.peers, self._told, grown)
+        routed = self._bgp.sync(self._told, snapshot.links, want.peers_refused)
         shrunk = Report()
         if snapshot.complete:
             shrunk = self._datapath.sync(want.datapath)

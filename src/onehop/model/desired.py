@@ -106,16 +106,21 @@ class ClusterDesired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One thing an effector could not do, and when to try again (monotonic seconds)."""
+    """One thing an effector could not do, and when to try again (monotonic seconds).
+
+    `address` is the Service's address that is not carried for it, None when it is about no one.
+    """
 
     subject: str
     refusal: Refusal
     retry_at: float | None = None
+    address: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a `sync` changed and what failed."""
+    """What a `sync` changed and what failed; `is_unclear`: it broke off, nobody knows where."""
 
     changed: int = 0
     failures: tuple[Failure, ...] = ()
+    is_unclear: bool = False

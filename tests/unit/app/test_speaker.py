@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,6 +11,7 @@ from onehop.adapters.telemetry import Log
 from onehop.app.speaker import Speaker
 from onehop.core.decide import DecisionRules
 from onehop.model.address import Mac
+from onehop.model.bgp import BGPAdvertisement, BGPPeer, PeerDesired
 from onehop.model.desired import (
     Announcement,
     ClusterDesired,
@@ -20,6 +22,7 @@ from onehop.model.desired import (
 from onehop.model.node import Link
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Key
 from onehop.proto.machine import AddressConflict
 from tests.builders import (
     LOCAL,
@@ -70,7 +73,22 @@ class Announcers(Memory):
 class Datapath(Memory):
     def sync(self, want: DatapathDesired, *, shrink: bool = True) -> Report:
         self.calls.append(f"{'shrink' if shrink else 'grow'} {len(want.frontends)}")
+        return Report(failures=self.failures)
+
+
+class Bgp(Memory):
+    def sync(
+        self,
+        peers: tuple[PeerDesired, ...],
+        links: tuple[Link, ...],
+        refused: Mapping[str, Refusal],
+    ) -> Report:
+        routes = " ".join(str(prefix) for peer in peers for prefix in peer.routes)
+        self.calls.append(f"advertise {routes}".strip())
         return Report()
+
+    async def close(self) -> None:  # type: ignore[override]
+        self.calls.append("withdraw")
 
 
 class Store(Memory):
@@ -117,6 +135,65 @@ def test_incomplete_store_neither_announces_nor_shrinks(tmp_path: Path) -> None:
     store.value = OBJECTS
     speaker.round()
     assert world.calls[2:] == ["grow 1", "announce 192.0.2.241", "shrink 1"]
+
+
+ROUTED = replace(
+    OBJECTS,
+    bgp_peers={
+        Key("s", "router"): BGPPeer(
+            key=Key("s", "router"),
+            my_asn=64500,
+            peer_asn=64512,
+            address=ip_address("192.0.2.254"),
+        )
+    },
+    bgp_advertisements={Key("s", "all"): BGPAdvertisement(key=Key("s", "all"))},
+)
+
+
+def a_router_speaker(objects: Objects) -> tuple[Speaker, list[str], Datapath, Store]:
+    store, announcers, datapath, bgp = (
+        Store(objects),
+        Announcers(objects),
+        Datapath(objects),
+        Bgp(objects),
+    )
+    announcers.calls = bgp.calls = datapath.calls
+    speaker = Speaker(
+        DecisionRules(node="node1"),
+        store=store,
+        links=store,
+        announcers=announcers,
+        datapath=datapath,
+        bgp=bgp,
+        log=Log(stream=io.StringIO()),
+    )
+    return speaker, datapath.calls, datapath, store
+
+
+def test_routers_are_told_after_the_datapath_has_grown_and_before_it_shrinks() -> None:
+    speaker, calls, _, store = a_router_speaker(replace(ROUTED, complete=False))
+    speaker.round()
+    assert calls == ["grow 1", "announce", "advertise"], "incomplete: nobody is told anything"
+    store.value = ROUTED
+    speaker.round()
+    assert calls[3:] == [
+        "grow 1",
+        "announce 192.0.2.241",
+        "advertise 192.0.2.241/32",
+        "shrink 1",
+    ]
+
+
+def test_what_the_datapath_refuses_is_not_advertised() -> None:
+    speaker, calls, datapath, _ = a_router_speaker(ROUTED)
+    full = Refusal(reason=Reason.MAP_FULL)
+    datapath.failures = (Failure(subject="x", refusal=full, address=ip_address("192.0.2.241")),)
+    speaker.round()
+    assert calls[2] == "advertise"
+    datapath.failures = ()
+    speaker.round()
+    assert "advertise 192.0.2.241/32" in calls
 
 
 def test_withdrawal_is_told(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class Datapath:
             failure = Failure(
                 subject="datapath", refusal=error.refusal, retry_at=self._clock() + _RETRY
             )
-            return Report(failures=(failure,))
+            return Report(failures=(failure,), is_unclear=True)
 
     def _sync(self, want: DatapathDesired, *, shrink: bool) -> Report:
         if not self._adopted:
@@ -291,6 +291,7 @@ class Datapath:
             subject=f"{want.service} {frontend.address} {frontend.port}/{frontend.protocol.value}",
             refusal=error.refusal,
             retry_at=self._clock() + _RETRY,
+            address=frontend.address,
         )
         self._refused[want.service] = (*self._refused.get(want.service, ()), failure)
 
