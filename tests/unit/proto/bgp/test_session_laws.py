@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onehop.proto.bgp.effect import BgpEffects
+from onehop.proto.bgp.framing import KEEPALIVE
 from onehop.proto.bgp.message import (
     encode_open,
 )
@@ -18,7 +19,7 @@ from tests.fakes.bgp_session import (
     in_state,
     their_open,
 )
-from tests.fakes.bgp_wire import routes
+from tests.fakes.bgp_wire import routes, said
 
 PIECES = [
     *MESSAGES.values(),
@@ -72,3 +73,28 @@ def test_no_input_raises_and_equal_inputs_give_equal_outputs(
         if step == "wake":
             assert one.deadline is None or one.deadline > now
         assert one._splitter.pending <= 4096 + 200 * 30
+
+
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=8),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=20),
+)
+@settings(max_examples=100, deadline=None)
+def test_where_the_stream_is_cut_makes_no_difference(pieces: list[bytes], cuts: list[int]) -> None:
+    """RFC 4271 4.1: TCP keeps no boundaries."""
+    stream = b"".join((MESSAGES["OPEN"], KEEPALIVE, *pieces))
+    whole, cut = in_state("OpenSent"), in_state("OpenSent")
+    whole_said, cut_said = _heard(whole, stream), []
+    at = step = 0
+    while at < len(stream):
+        size = cuts[step % len(cuts)]
+        cut_said += _heard(cut, stream[at : at + size])
+        at, step = at + size, step + 1
+    assert (cut.state, cut.end, cut.theirs) == (whole.state, whole.end, whole.theirs)
+    assert cut_said.count("up") == whole_said.count("up") == 1
+    assert cut_said[-1:] == whole_said[-1:]
+
+
+def _heard(session: Session, octets: bytes) -> list[str]:
+    effects = session.receive_bytes(octets, 0.0)
+    return said((*effects, *(session.admit(0.0) if session.is_opened else ())))
