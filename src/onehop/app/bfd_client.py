@@ -113,13 +113,16 @@ class BfdClient:
         if not self._wanted:
             return
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-            )
         self.starts += 1
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+                )
+            except OSError:  # no memory, no process left: as if it had died at once
+                ours.close()
+                self._died()
+                return
         ours.setblocking(False)
         self._socket = ours
         self._loop.add_reader(ours.fileno(), self._readable)

@@ -8,7 +8,7 @@ cannot be read is a defect and not an event.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -126,7 +126,7 @@ def _statistics(body: dict[str, Any]) -> Statistics:
     return Statistics(**{**body, "sessions": sessions})
 
 
-_KINDS = {
+_KINDS: Mapping[str, Callable[[Any], Line]] = {
     "ready": lambda body: Ready(**body),
     "up": lambda body: PathUp(path=_path_of(body)),
     "down": _down,

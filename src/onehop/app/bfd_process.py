@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from onehop.adapters.linux.bfd_socket import BfdSockets
+from onehop.adapters.linux.bfd_socket import BATCH, BfdSockets
 from onehop.app.bfd_lines import (
     Line,
     Ready,
@@ -37,6 +37,8 @@ from onehop.proto.bfd.sessions import Sessions
 PRIORITY = 50
 # Statistics, and another try at sockets that could not be opened.
 PERIOD = 1.0
+# Under a flood the process rests after each batch: at its priority nothing else would get to run.
+REST = 0.002
 _READ = 1 << 16
 
 
@@ -141,9 +143,14 @@ class Process:
         poll.poll(max(0.0, (deadline - time.monotonic()) * 1000))
 
     def _receive(self, now: float) -> None:
+        is_flooded = False
         for receiver in self._sockets.receivers():
-            for octets, arrival in receiver.received():
+            batch = list(receiver.received())
+            for octets, arrival in batch:
                 self._perform(self._sessions.receive_packet(octets, arrival, now))
+            is_flooded |= len(batch) == BATCH
+        if is_flooded:
+            time.sleep(REST)
 
     def _want(self, wanted: dict[Path, Terms], now: float) -> None:
         self._wanted = wanted

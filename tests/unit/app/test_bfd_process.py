@@ -44,6 +44,12 @@ def refusals(node: Node, path: Path) -> tuple[Refusal, ...]:
     return node.call(lambda: node.client.refusals(path))
 
 
+def _used(node: Node) -> float:
+    """Seconds of processor time that the process has had."""
+    fields = File(f"/proc/{node.client.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class TestClient:
     def test_two_of_us_agree(self, network: Lan) -> None:
         nodes = [network.node(), Node(network.path("router"))]
@@ -90,8 +96,28 @@ class TestClient:
         network.run("node", "ip", "address", "add", "192.0.2.77/24", "dev", "net0")
         eventually(lambda: not refusals(node, path))
 
-    def test_a_process_that_never_starts_is_tried_ever_more_slowly(self, network: Lan) -> None:
-        node = network.node(("false",))
+    def test_a_flood_does_not_take_the_processor(self, network: Lan) -> None:
+        node = network.node()
+        node.call(lambda: node.client.sync({PATH: PROFILE}))
+        eventually(lambda: node.client.statistics.sessions)
+        with (
+            namespace.entered(network.path("router")),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood,
+        ):
+            flood.connect((NODE, 3784))
+            used, end, sent = _used(node), time.monotonic() + 0.5, 0
+            while time.monotonic() < end:
+                sent += flood.send(bytes(24)) > 0
+        assert sent > 5000
+        assert _used(node) - used < 0.35
+        discarded = eventually(lambda: node.client.statistics.discarded.get("version", 0))
+        assert 100 < discarded < sent
+
+    @pytest.mark.parametrize("command", [("false",), ("/no/such/program",)])
+    def test_a_process_that_never_starts_is_tried_ever_more_slowly(
+        self, network: Lan, command: tuple[str, ...]
+    ) -> None:
+        node = network.node(command)
         start = time.monotonic()
         node.call(lambda: node.client.sync({PATH: PROFILE}))
         eventually(lambda: node.client.starts >= 4)

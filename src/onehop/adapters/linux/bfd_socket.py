@@ -27,7 +27,7 @@ _TRAFFIC_PRIORITY = 6
 _IP_PKTINFO, _IP_RECVTTL = 8, 12  # linux/in.h; Python's socket module has no names for them
 _DATAGRAM = 512
 # How many datagrams are taken from a socket before the others get their turn.
-_BATCH = 64
+BATCH = 32
 _ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
 
 _ReceiverKey = tuple[int, bool, str]
@@ -116,7 +116,7 @@ class Receiver:
 
     def received(self) -> Iterator[tuple[bytes, Arrival]]:
         """What has come, up to a batch."""
-        for _ in range(_BATCH):
+        for _ in range(BATCH):
             try:
                 octets, ancillary, _, sender = self._socket.recvmsg(_DATAGRAM, _ANCILLARY)
             except OSError:  # nothing more, or an error of the network that a read reports
