@@ -27,6 +27,15 @@ lb_class = click.option(
     help="loadBalancerClass to serve; without it, Services that name no class.",
 )
 
+bpf_dir = click.option(
+    "--bpf-dir",
+    envvar="ONEHOP_BPF_DIR",
+    default=Path("/sys/fs/bpf/onehop"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder on a bpffs where the speaker pins the datapath.",
+)
+
 output = click.option(
     "-o",
     "--output",

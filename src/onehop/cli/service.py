@@ -10,6 +10,7 @@ import yaml
 
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.app.service_table import document, service_rows, table
+from onehop.cli import options
 
 
 @click.group()
@@ -18,14 +19,7 @@ def service() -> None:
 
 
 @service.command("list")
-@click.option(
-    "--bpf-dir",
-    envvar="ONEHOP_BPF_DIR",
-    default=Path("/sys/fs/bpf/onehop"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder where the speaker pinned the datapath.",
-)
+@options.bpf_dir
 @click.option(
     "-o",
     "--output",

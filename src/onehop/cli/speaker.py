@@ -26,14 +26,7 @@ from onehop.model.reason import Refusal
     help="none: beside Cilium or kube-proxy, which then carry the traffic.",
 )
 @options.delivery
-@click.option(
-    "--bpf-dir",
-    envvar="ONEHOP_BPF_DIR",
-    default=Path("/sys/fs/bpf/onehop"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder on a bpffs where maps and links are pinned.",
-)
+@options.bpf_dir
 @click.option(
     "--uplink",
     "uplinks",
