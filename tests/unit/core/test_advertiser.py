@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from onehop.core.decide import DecisionRules, NodeDecider, node_desired
 from onehop.core.snapshot import Snapshot
-from onehop.model.bgp import CommunityAliases, RouteAttributes, Routes
+from onehop.model.bgp import (
+    BASIC_AUTH,
+    BFDProfile,
+    CommunityAliases,
+    RouteAttributes,
+    Routes,
+    Secret,
+)
 from onehop.model.community import link_bandwidth
 from onehop.model.desired import NodeDesired
 from onehop.model.node import EXCLUDE_LABEL
@@ -270,6 +277,45 @@ def test_a_peer_whose_settings_alone_change_keeps_its_routes() -> None:
     assert found[0].peer is other
     assert found[0].routes is first[0].routes
     assert found[1] is first[1]
+
+
+def test_what_an_alias_a_profile_or_a_secret_says_later_counts() -> None:
+    peer = a_peer(bfd_profile="fast", password_secret=key("pw"))
+    alias = CommunityAliases(key=key("c"), aliases={"mine": "1:2"})
+    profile = BFDProfile(key=key("fast"))
+    secret = Secret(key=key("pw"), type=BASIC_AUTH, password="old")
+    objects = a_world(
+        SERVICE,
+        peers=[peer],
+        advs=[an_adv(communities=("mine",))],
+        communities=[alias],
+        profiles=[profile],
+        secrets=[secret],
+    )
+    keeper = decider(objects)
+    alias = CommunityAliases(key=key("c"), aliases={"mine": "1:3"})
+    objects = replace(objects, community_aliases={alias.key: alias})
+    found = keeper.decide(Snapshot(objects=objects)).peers[0]
+    assert found.routes == {PREFIX: RouteAttributes(communities=(0x10003,))}
+    secret = Secret(key=key("pw"), type=BASIC_AUTH, password="new")
+    objects = replace(objects, secrets={secret.key: secret})
+    assert keeper.decide(Snapshot(objects=objects)).peers[0].peer.password == "new"
+    profile = BFDProfile(key=key("fast"), detect_multiplier=9)
+    objects = replace(objects, bfd_profiles={profile.key: profile})
+    again = keeper.decide(Snapshot(objects=objects)).peers[0]
+    assert again.bfd is profile
+    assert again.routes is found.routes
+    objects = replace(objects, secrets={})
+    assert not keeper.decide(Snapshot(objects=objects)).peers
+
+
+def test_an_address_that_leaves_its_pool_is_withdrawn() -> None:
+    objects = a_world(SERVICE)
+    keeper = decider(objects)
+    other = a_pool("pool", "192.0.2.242-192.0.2.250")
+    found = keeper.decide(Snapshot(objects=replace(objects, pools={other.key: other})))
+    assert found.peers[0].routes == {}
+    assert found.bgp_withheld[WEB].reason is Reason.ADDRESS_IN_NO_POOL
 
 
 NAMES = ("a", "b", "c")

@@ -44,3 +44,5 @@ def test_the_identifier_is_the_peers_the_nodes_or_made_of_the_name() -> None:
     assert router_id(a_peer(), NODE) == IPv4Address("192.0.2.10")
     six = a_node("node6", "fd00::1")
     assert router_id(a_peer(), six) == IPv4Address(crc32(b"node6"))
+    # RFC 6286 2.1: zero is no identifier, and zero is what no octets at all come to
+    assert router_id(a_peer(), a_node("", "fd00::1")) == IPv4Address(1)

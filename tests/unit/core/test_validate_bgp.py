@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from onehop.core.validate import problems
@@ -222,3 +224,13 @@ def test_the_validator_looks_again_only_when_an_object_is_another() -> None:
     assert len(first) == 1
     assert validator.problems(objects, pools) is first
     assert validator.problems(a_world(nodes=NODES), pools) == ()
+
+
+def test_a_node_that_joins_can_bring_two_peers_together() -> None:
+    validator, pools = BgpValidator(), (a_pool(),)
+    peers = [a_peer("r1", node_selectors=RACK_A), a_peer("r2", node_selectors=(labels(row="1"),))]
+    objects = a_world(peers=peers, nodes=RACKS)
+    assert validator.problems(objects, pools) == ()
+    both = a_node("c", labels={"rack": "a", "row": "1"})
+    joined = replace(objects, nodes={**objects.nodes, Key("", "c"): both})
+    assert len(validator.problems(joined, pools)) == 1
