@@ -104,6 +104,13 @@ def answer(
     )
 
 
+def node_answer(
+    objects: Objects, key: Key, node: str, *, state: Path, lb_class: str | None = None
+) -> NodeAnswer:
+    """What one node tells its routers of one Service; the caller has seen the Service."""
+    return _node(objects.services[key], _View(objects, node, state, lb_class))
+
+
 def _touches(pool: Pool, prefix: IPNetwork) -> bool:
     return any(
         each.first.version == prefix.version
@@ -196,13 +203,18 @@ def in_words(found: Answer) -> list[str]:
 
 def _node_in_words(node: NodeAnswer) -> list[str]:
     if node.refusal:
-        return [f"{node.node}  advertises it to nobody: {node.refusal}"]
-    lines = [f"{node.node}"]
+        return [f"{node.node}  {line}" for line in peers_in_words(node)]
+    return [f"{node.node}", *(f"  {line}" for line in peers_in_words(node))]
+
+
+def peers_in_words(node: NodeAnswer) -> list[str]:
+    """What one node tells each of its routers, as lines for people."""
+    if node.refusal:
+        return [f"advertises it to nobody: {node.refusal}"]
+    lines = []
     for peer in node.peers:
         session = f" ({peer.session})" if peer.session else ""
-        lines += [f"  to {peer.peer}{session}: {route}" for route in peer.routes]
+        lines += [f"to {peer.peer}{session}: {route}" for route in peer.routes]
         if peer.refusal:
-            lines.append(f"  not to {peer.peer}{session}: {peer.refusal}")
-    if not node.peers:
-        lines.append("  to nobody: there is no BGPPeer")
-    return lines
+            lines.append(f"not to {peer.peer}{session}: {peer.refusal}")
+    return lines or ["to nobody: there is no BGPPeer"]

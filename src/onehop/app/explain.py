@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onehop.app.bgp_why import node_answer, peers_in_words
 from onehop.core.allocate import allocation_chain, cluster_desired
 from onehop.core.decide import DecisionRules, ServiceVerdict, election, service_verdict
 from onehop.core.snapshot import Snapshot
@@ -20,12 +21,16 @@ from onehop.model.service import Key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeExplanation:
-    """One node's part: whether it announces, or why not, and what it forwards."""
+    """One node's part: whether it announces, or why not, and what it forwards.
+
+    `bgp` is what it tells each router, or why not; empty where there are no routers.
+    """
 
     node: str
     announces: bool
     reason: str
     frontends: tuple[str, ...]
+    bgp: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
 
 
@@ -62,7 +67,10 @@ def explanation(
         addresses=tuple(map(str, status.addresses if status is not None else ())),
         pool=status.pool if status is not None else "",
         election=ballot.ranked,
-        nodes=tuple(_node(name, verdict, state) for name, verdict in verdicts.items()),
+        nodes=tuple(
+            _node(name, verdict, state, _bgp(objects, key, name, state, lb_class))
+            for name, verdict in verdicts.items()
+        ),
         problems=tuple(str(p) for p in objects.problems if str(key) in p.object),
     )
 
@@ -74,7 +82,17 @@ def _verdict(objects: Objects, key: Key, node: str, lb_class: str | None) -> Ser
     return verdict
 
 
-def _node(name: str, verdict: ServiceVerdict, state: Path) -> NodeExplanation:
+def _bgp(
+    objects: Objects, key: Key, node: str, state: Path, lb_class: str | None
+) -> tuple[str, ...]:
+    if not objects.bgp_peers:
+        return ()
+    return tuple(peers_in_words(node_answer(objects, key, node, state=state, lb_class=lb_class)))
+
+
+def _node(
+    name: str, verdict: ServiceVerdict, state: Path, bgp: tuple[str, ...]
+) -> NodeExplanation:
     frontends = []
     for item in verdict.frontends:
         backends = ", ".join(f"{b.address}:{b.port} ({b.state.value})" for b in item.backends)
@@ -88,6 +106,7 @@ def _node(name: str, verdict: ServiceVerdict, state: Path) -> NodeExplanation:
         announces=bool(verdict.announcements),
         reason=str(verdict.withheld) if verdict.withheld is not None else "",
         frontends=tuple(frontends),
+        bgp=bgp,
         reports=_reports(state / "nodes" / f"{name}.json"),
     )
 

@@ -68,6 +68,7 @@ def _lines(found: Explanation) -> list[str]:
         says = "announces" if node.announces else f"does not announce: {node.reason}"
         lines.append(f"  {node.node}  {says}")
         lines += [f"            {frontend}" for frontend in node.frontends]
+        lines += [f"            bgp {line}" for line in node.bgp]
         lines += [f"            reported {report}" for report in node.reports]
     lines += [f"  problem   {problem}" for problem in found.problems]
     return lines

@@ -12,6 +12,7 @@ import pytest
 
 from onehop.app.bgp_report import NodeState, PeerState, ReportFile, process_name, report_path
 from onehop.app.bgp_why import Answer, answer, in_words
+from onehop.app.explain import explanation
 from onehop.model.bgp import BGPAdvertisement, BGPPeer
 from onehop.model.objects import Objects
 from onehop.model.service import Key
@@ -112,3 +113,19 @@ def test_each_missing_link_is_named(change: dict[str, object], words: str, tmp_p
 def test_a_network_shows_every_service_inside(tmp_path: Path) -> None:
     found = why(OBJECTS, "192.0.2.240/28", tmp_path)
     assert [service.addresses for service in found.services] == [("192.0.2.241",)]
+
+
+def test_explain_says_it_of_one_service(tmp_path: Path) -> None:
+    key = Key("default", "web")
+    found = explanation(OBJECTS, key, lb_class=None, state=tmp_path)
+    assert found is not None
+    assert [node.bgp for node in found.nodes] == [
+        ("to router (its speaker has told nothing): 192.0.2.241/32 communities 64500:7",),
+        (
+            "advertises it to nobody: NoLocalEndpoint: policy Local, and no endpoint here"
+            " can serve",
+        ),
+    ]
+    without = explanation(replace(OBJECTS, bgp_peers={}), key, lb_class=None, state=tmp_path)
+    assert without is not None
+    assert [node.bgp for node in without.nodes] == [(), ()]
