@@ -22,7 +22,8 @@ from onehop.app.bfd_lines import (
     decode,
     encode_wanted,
 )
-from onehop.model.bgp import BFDProfile
+from onehop.model.address import IPAddress
+from onehop.model.bgp import BFDProfile, BGPPeer
 from onehop.model.reason import Reason, Refusal
 from onehop.proto.bfd.packet import Diagnostic
 from onehop.proto.bfd.profile import FLOOR, FLOOR_WITHOUT_PRIORITY, terms
@@ -35,6 +36,22 @@ _RESTART, _RESTART_MOST = 0.1, 5.0
 _ENDS_WITHIN = 2.0
 _READ = 1 << 16
 _NO_STATISTICS = Statistics(sessions=(), discarded=MappingProxyType({}), unsent=0, lateness=0.0)
+
+
+def path_to(
+    peer: BGPPeer, address: IPAddress, local: IPAddress | None, *, is_on_link: bool
+) -> Path:
+    """The path that a BGP session with `peer` depends on; `local` is our end of its connection.
+
+    `is_on_link`: the peer's address belongs to a network of one of our links. An internal peer
+    further away is several hops away (RFC 5883 3) as much as an external one that says so.
+    """
+    return Path(
+        peer=address,
+        local=local,
+        link=peer.vrf or peer.link,
+        multihop=peer.ebgp_multihop or not is_on_link,
+    )
 
 
 class BfdClient:

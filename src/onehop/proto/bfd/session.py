@@ -136,7 +136,11 @@ class Session:
         self._send_at = self._scheduled(now)
 
     def _forget(self) -> None:
-        """RFC 5880 6.8.1: the peer's variables as they are before anything was heard of it."""
+        """RFC 5880 6.8.1: the peer's variables as they are before anything was heard of it.
+
+        Deviation: RFC 5880 6.8.1 has only its discriminator forgotten in silence. A peer that had
+        asked for no packets, or for demand mode, and comes back without it would never hear of us.
+        """
         self.remote_state = State.DOWN
         self.remote_discriminator = 0
         self._heard_at: float | None = None
