@@ -63,7 +63,7 @@ bench: root setup ## measure against bench/budgets.toml (BENCH=name for one)
 fuzz: $(STAMP) ## throw random and mutated packets at every decoder
 	@$(PYTHON) -m fuzz --seconds $(SECONDS_EACH)
 
-docs: $(STAMP) ## generate docs/reference
+docs: $(STAMP) ## generate docs/reference and docs/conformance
 	@$(PYTHON) tools/docs.py
 
 lock: ## resolve pyproject.toml anew into requirements.lock

@@ -253,7 +253,7 @@ def _tool(*command: str) -> None:
         pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}", pytrace=False)
 
 
-def test_the_reference_is_what_the_program_says() -> None:
+def test_generated_docs_are_what_the_program_and_its_pages_say() -> None:
     _tool("python", "tools/docs.py", "--check")
 
 
