@@ -23,6 +23,7 @@
 
 #define MAX_FRONTENDS 65536
 #define MAX_SERVICES  65536
+#define KNOWN_HOPS    1024 /* a power of two */
 #define MAX_BACKENDS  131072
 #define MAX_FLOWS     524288
 #define MAX_ADDRESSES 1024
@@ -243,3 +244,22 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } port_tries SEC(".maps");
+
+/* Where packets from `source` to `destination` left at `tick`; a processor has its own. */
+struct known_hop {
+	struct address source;
+	struct address destination;
+	__u8 link_destination[6];
+	__u8 link_source[6];
+	__u32 link;
+	__u32 tick;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct known_hop) == 56, "known_hop has no holes");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KNOWN_HOPS);
+	__type(key, __u32);
+	__type(value, struct known_hop);
+} known_hops SEC(".maps");

@@ -175,7 +175,7 @@ class Kernel:
         """Forget everything but what is compiled in."""
         for name in ("frontends", "flows", "node_addresses"):
             self.maps[name].delete_batch(list(self.maps[name].keys()))
-        for name in ("counters", "port_tries"):
+        for name in ("counters", "port_tries", "known_hops"):
             self._zero(name, self.maps[name].info.max_entries)
         self._zero("service_stats", self._services + 1)
         self._backends = self._services = 0
