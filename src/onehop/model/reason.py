@@ -73,7 +73,6 @@ class Reason(Enum):
     )
     COMMUNITY_UNKNOWN = ("CommunityUnknown", "no Community object names this alias", "error")
     BFD_PROFILE_UNKNOWN = ("BFDProfileUnknown", "no BFDProfile has this name", "error")
-    NO_ROUTER_ID = ("NoRouterID", "the node has no IPv4 address to be its router ID", "error")
     SECRET_UNUSABLE = ("SecretUnusable", "the Secret holds no password for the peer", "error")
     COMMUNITY_DUPLICATE = ("CommunityDuplicate", "two Community objects name one alias", "error")
     PEER_DUPLICATE = ("PeerDuplicate", "two BGPPeers describe one session", "error")
