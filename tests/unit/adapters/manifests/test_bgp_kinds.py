@@ -6,9 +6,19 @@ from base64 import b64encode
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onehop.adapters.manifests import Manifests
+from onehop.adapters.manifests.bgp_shape import (
+    BgpAdvertisementSpec,
+    CommunitySpec,
+    PeerSpec,
+    ProfileSpec,
+)
+from onehop.adapters.manifests.decode import decoded
 from onehop.model.bgp import (
     BFDProfile,
     BGPAdvertisement,
@@ -425,3 +435,61 @@ def test_a_peer_that_goes_bad_keeps_its_last_value(store: Manifests, folder: Pat
     objects = read(store, folder, a_peer("myASN: 0"))
     assert objects.bgp_peers[KEY] is good
     assert objects.problems
+
+
+FIELDS = {
+    kind: tuple(field.encode_name for field in msgspec.structs.fields(spec))
+    for kind, spec in (
+        ("BGPPeer", PeerSpec),
+        ("BGPAdvertisement", BgpAdvertisementSpec),
+        ("BFDProfile", ProfileSpec),
+        ("Community", CommunitySpec),
+    )
+}
+TEXTS = st.sampled_from(
+    ["", "0", "3s", "9" * 40 + "h", "1:2", "large:1:2:3", ":", "192.0.2.1", "fd00::1%x", "::"]
+)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 1 << 33), st.floats(), TEXTS, st.text(max_size=9)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["name", "value", "key", "operator", "matchLabels"]), inner
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_nothing_in_a_spec_is_more_than_a_fault(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(FIELDS)))
+    spec = data.draw(st.dictionaries(st.sampled_from(FIELDS[kind]), VALUES, max_size=6))
+    if kind == "BGPPeer":
+        spec = {"myASN": 1, "peerASN": 2, "peerAddress": "192.0.2.1", **spec}
+    version = "v1beta2" if kind == "BGPPeer" else "v1beta1"
+    plain = {
+        "apiVersion": f"metallb.io/{version}",
+        "kind": kind,
+        "metadata": {"name": "x"},
+        "spec": spec,
+    }
+    (found,) = decoded(plain)  # type: ignore[arg-type]
+    assert (found.value is None) == bool(found.faults)
+    assert all(fault.path[0] == "spec" and fault.detail for fault in found.faults)
+
+
+@given(st.dictionaries(st.sampled_from(["password", "other"]), VALUES), st.booleans())
+def test_nothing_in_a_secret_is_more_than_a_fault(values: dict[str, object], coded: bool) -> None:
+    plain = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "x"},
+        "type": "kubernetes.io/basic-auth",
+        "data" if coded else "stringData": values,
+    }
+    (found,) = decoded(plain)  # type: ignore[arg-type]
+    assert (found.value is None) == bool(found.faults)
