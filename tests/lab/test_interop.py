@@ -352,6 +352,14 @@ def test_a_drained_node_asks_to_be_the_last_resort(bench: Bench) -> None:
     session.want(bench.desired("shutdown", drained(routes("198.51.100.6/32"))))
     eventually(lambda: GRACEFUL_SHUTDOWN & shown(bench, "198.51.100.6/32"))
     bench.holds("198.51.100.6/32", "shutdown")
+    other = bench.announce("ipv4", "198.51.100.6/32")
+    bench.holds("198.51.100.6/32", "ipv4")
+    other.want(bench.desired("ipv4", {}))
+    bench.holds("198.51.100.6/32", "shutdown")
+    other.want(bench.desired("ipv4", routes("198.51.100.6/32")))
+    session.want(bench.desired("shutdown", routes("198.51.100.6/32")))
+    both = sorted((address("ipv4", 4), address("shutdown", 4)))
+    eventually(lambda: bench.kernel().get("198.51.100.6"), lambda hops: hops == both)
 
 
 def test_communities_of_every_kind_arrive(bench: Bench) -> None:

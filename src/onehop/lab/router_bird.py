@@ -51,6 +51,11 @@ def _lines(spec: RouterSpec) -> Iterator[str]:
     yield "log stderr all;"
     yield f"router id {spec.router_id};"
     yield "protocol device { scan time 60; }"
+    # What is being drained is taken last (RFC 8326 4.3).
+    yield "filter last_resort {"
+    yield "  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;"
+    yield "  accept;"
+    yield "}"
     for version in (4, 6):
         # Equal paths of several neighbours become one route with several next hops.
         yield f"protocol kernel kernel{version} {{"
@@ -82,6 +87,6 @@ def _neighbour(spec: RouterSpec, peer: RouterPeer) -> Iterator[str]:
     if peer.password:
         yield f'  password "{peer.password}";'
     extended = " extended next hop on;" if peer.extended_next_hop else ""
-    yield f"  ipv4 {{ import all; export none;{extended} }};"
-    yield "  ipv6 { import all; export none; };"
+    yield f"  ipv4 {{ import filter last_resort; export none;{extended} }};"
+    yield "  ipv6 { import filter last_resort; export none; };"
     yield "}"

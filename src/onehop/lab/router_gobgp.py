@@ -15,6 +15,22 @@ from onehop.model.address import IPAddress
 
 _CONFIG = "gobgpd.toml"
 _ESTABLISHED = 6
+# What is being drained is taken last (RFC 8326 4.3).
+_LAST_RESORT = (
+    "[[defined-sets.bgp-defined-sets.community-sets]]",
+    'community-set-name = "drained"',
+    'community-list = ["65535:0"]',
+    "[[policy-definitions]]",
+    'name = "last-resort"',
+    "[[policy-definitions.statements]]",
+    'name = "last-resort"',
+    "[policy-definitions.statements.conditions.bgp-conditions.match-community-set]",
+    'community-set = "drained"',
+    "[policy-definitions.statements.actions]",
+    'route-disposition = "accept-route"',
+    "[policy-definitions.statements.actions.bgp-actions]",
+    "set-local-pref = 1",  # it takes 0 for nothing
+)
 
 
 class GoBgp:
@@ -62,8 +78,11 @@ def _lines(spec: RouterSpec) -> Iterator[str]:
     yield f'router-id = "{spec.router_id}"'
     yield "[global.apply-policy.config]"
     yield 'default-export-policy = "reject-route"'
+    yield 'default-import-policy = "accept-route"'
+    yield 'import-policy-list = ["last-resort"]'
     yield "[global.use-multiple-paths.config]"
     yield "enabled = true"
+    yield from _LAST_RESORT
     for peer in spec.peers:
         yield from _neighbour(spec, peer)
 
