@@ -126,12 +126,23 @@ class Router:
         """What `ip monitor route` has printed in the router since, line by line."""
         file = self.root / "monitor.log"
         monitor = self.start("router", "ip", "-t", "monitor", "route", log=file)
-        # It hears once it is bound: a route of our own that appears and goes shows that.
-        probe = ("ip", "route", "replace", "blackhole", "203.0.113.99")
-        eventually(lambda: (self.run("router", *probe), "203.0.113.99" in file.read_text())[1])
+
+        # It hears once it is bound: a route of our own that comes and goes shows that. It has to
+        # go each time, since the kernel says nothing of a route that is put there again.
+        def heard() -> bool:
+            for verb in ("add", "del"):
+                self.run("router", "ip", "route", verb, "blackhole", "203.0.113.99")
+            return "Deleted blackhole 203.0.113.99" in file.read_text()
+
+        eventually(heard)
         start = len(file.read_text())
+
+        def others() -> str:
+            lines = file.read_text()[start:].splitlines()
+            return "\n".join(line for line in lines if "203.0.113.99" not in line)
+
         try:
-            yield lambda: file.read_text()[start:]
+            yield others
         finally:
             monitor.kill()
             monitor.wait(10)
