@@ -18,7 +18,8 @@ from onehop.app.bgp_report import (
     read_reports,
 )
 from onehop.core.advertiser import ServiceAdvertised
-from onehop.core.decide import DecisionRules, NodeDecider, is_ours
+from onehop.core.decide import DecisionRules, NodeDecider
+from onehop.core.request import is_ours
 from onehop.core.snapshot import Snapshot
 from onehop.core.validate import problems, usable_pools
 from onehop.model.address import IPNetwork

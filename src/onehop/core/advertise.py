@@ -11,18 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
-from onehop.core.eligible import serving_nodes
+from onehop.core.eligible import covers_pool, may_attract, selects, serving_nodes
 from onehop.core.validate_bgp import (
     DRAIN_ANNOTATION,
     aggregation_length,
-    covers_pool,
-    selects,
 )
 from onehop.model.address import IPAddress, IPNetwork
 from onehop.model.bgp import BGPAdvertisement, LargeCommunity, RouteAttributes, Routes
 from onehop.model.community import WELL_KNOWN, link_bandwidth, parse_community
 from onehop.model.config import Pool, any_matches
-from onehop.model.node import EXCLUDE_LABEL, Node
+from onehop.model.node import Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Endpoint, EndpointSlice, Service, TrafficPolicy
 
@@ -71,15 +69,6 @@ def pool_bgp_advertisements(
 def is_draining(node: Node) -> bool:
     """Whether traffic is to leave a node while it still serves (RFC 8326)."""
     return node.annotations.get(DRAIN_ANNOTATION) == "true"
-
-
-def may_attract(node: Node, *, ignore_exclude_label: bool) -> Refusal | None:
-    """Why a node may not attract any traffic, or None when it may."""
-    if not ignore_exclude_label and EXCLUDE_LABEL in node.labels:
-        return Refusal(reason=Reason.NODE_EXCLUDED, detail=node.name)
-    if node.network_unavailable:
-        return Refusal(reason=Reason.NODE_NETWORK_UNAVAILABLE, detail=node.name)
-    return None
 
 
 def serves(service: Service, slices: Iterable[EndpointSlice], node: Node) -> Refusal | None:

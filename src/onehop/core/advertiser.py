@@ -17,16 +17,16 @@ from onehop.core.advertise import (
     drained,
     is_draining,
     local_weight,
-    may_attract,
     pool_bgp_advertisements,
     serves,
     united,
     weighted,
 )
+from onehop.core.eligible import may_attract, selects
 from onehop.core.peering import Peering, none_refused, sessions
 from onehop.core.route_table import RouteTable
 from onehop.core.slices import SliceIndex
-from onehop.core.validate_bgp import judged_bgp, selects
+from onehop.core.validate_bgp import judged_bgp
 from onehop.model.address import IPNetwork
 from onehop.model.bgp import BGPAdvertisement, PeerDesired, RouteAttributes, Routes, no_routes
 from onehop.model.config import Pool

@@ -21,14 +21,15 @@ from onehop.core.elect import owns, ranking
 from onehop.core.eligible import (
     Eligibility,
     all_refusals,
-    covers,
     eligibility,
     pool_advertisements,
+    selects,
     service_advertisements,
     serving_nodes,
     with_endpoints,
 )
 from onehop.core.frontends import frontends_of, unsupported
+from onehop.core.request import is_ours
 from onehop.core.slices import SliceIndex
 from onehop.core.snapshot import Snapshot
 from onehop.core.validate import usable_pools
@@ -130,11 +131,6 @@ class _Configuration:
                 ignore_exclude_label=self.rules.ignore_exclude_label,
             )
         return found
-
-
-def is_ours(service: Service, lb_class: str | None) -> bool:
-    """Whether a Service of type LoadBalancer belongs to this load balancer's class."""
-    return service.load_balancer_class == lb_class
 
 
 def _withheld(
@@ -241,7 +237,7 @@ def _links(
     config: _Configuration, advertisements: tuple[L2Advertisement, ...]
 ) -> frozenset[str] | None:
     """The links this node may announce on: the union of the lists, None when one has no list."""
-    here = [adv for adv in advertisements if config.here is not None and covers(adv, config.here)]
+    here = [adv for adv in advertisements if config.here is not None and selects(adv, config.here)]
     if any(not adv.links for adv in here):
         return None
     return frozenset(link for adv in here for link in adv.links)

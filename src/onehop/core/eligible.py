@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from onehop.model.config import L2Advertisement, Pool, any_matches
+from onehop.core.request import ALLOW_SHARED_IP, annotation
+from onehop.model.bgp import BGPAdvertisement
+from onehop.model.config import L2Advertisement, LabelSelector, Pool, any_matches
 from onehop.model.node import EXCLUDE_LABEL, Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import EndpointSlice, Service, TrafficPolicy
-
-SHARED_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +27,34 @@ class Eligibility:
     refused: Mapping[str, Refusal]
 
 
+class Selective(Protocol):
+    """A peer or an advertisement, of either protocol, that node selectors narrow."""
+
+    @property
+    def node_selectors(self) -> tuple[LabelSelector, ...]:
+        """OR-ed selectors; none at all select every node."""
+        ...
+
+
+def selects(each: Selective, node: Node) -> bool:
+    """Whether an object's node selectors select a node; without any they select all."""
+    return not each.node_selectors or any_matches(each.node_selectors, node.labels)
+
+
+def covers_pool(adv: L2Advertisement | BGPAdvertisement, pool: Pool) -> bool:
+    """Whether an advertisement announces a pool; one that names none announces all."""
+    return (
+        (not adv.pools and not adv.pool_selectors)
+        or pool.key.name in adv.pools
+        or any_matches(adv.pool_selectors, pool.labels)
+    )
+
+
 def pool_advertisements(
     pool: Pool, advertisements: Iterable[L2Advertisement]
 ) -> tuple[L2Advertisement, ...]:
     """The L2Advertisements that announce a pool; one without pools announces all of them."""
-    return tuple(
-        adv
-        for adv in advertisements
-        if (not adv.pools and not adv.pool_selectors)
-        or pool.key.name in adv.pools
-        or any_matches(adv.pool_selectors, pool.labels)
-    )
+    return tuple(adv for adv in advertisements if covers_pool(adv, pool))
 
 
 def service_advertisements(
@@ -50,7 +68,7 @@ def service_advertisements(
     )
     if not matching:
         return Refusal(reason=Reason.NO_ADVERTISEMENT)
-    shared = any(name in service.annotations for name in SHARED_ANNOTATIONS)
+    shared = annotation(service, ALLOW_SHARED_IP) is not None
     if shared:
         for adv in matching:
             if adv.service_selectors:
@@ -58,22 +76,23 @@ def service_advertisements(
     return matching
 
 
-def covers(advertisement: L2Advertisement, node: Node) -> bool:
-    """Whether an advertisement lets a node announce."""
-    return not advertisement.node_selectors or any_matches(
-        advertisement.node_selectors, node.labels
-    )
+def may_attract(node: Node, *, ignore_exclude_label: bool) -> Refusal | None:
+    """Why a node may not attract any traffic, or None when it may."""
+    if not ignore_exclude_label and EXCLUDE_LABEL in node.labels:
+        return Refusal(reason=Reason.NODE_EXCLUDED, detail=node.name)
+    if node.network_unavailable:
+        return Refusal(reason=Reason.NODE_NETWORK_UNAVAILABLE, detail=node.name)
+    return None
 
 
 def node_refusal(
     node: Node, advertisements: Iterable[L2Advertisement], *, ignore_exclude_label: bool = False
 ) -> Refusal | None:
     """Why a node may not announce whatever its endpoints are, or None when it may."""
-    if not ignore_exclude_label and EXCLUDE_LABEL in node.labels:
-        return Refusal(reason=Reason.NODE_EXCLUDED, detail=node.name)
-    if node.network_unavailable:
-        return Refusal(reason=Reason.NODE_NETWORK_UNAVAILABLE, detail=node.name)
-    if not any(covers(adv, node) for adv in advertisements):
+    refusal = may_attract(node, ignore_exclude_label=ignore_exclude_label)
+    if refusal is not None:
+        return refusal
+    if not any(selects(adv, node) for adv in advertisements):
         return Refusal(reason=Reason.NODE_NOT_SELECTED, detail=node.name)
     return None
 

@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 from zlib import crc32
 
+from onehop.core.eligible import selects
 from onehop.core.snapshot import Snapshot
 from onehop.core.validate import usable_pools
-from onehop.core.validate_bgp import BgpJudgement, judged_bgp, selects
+from onehop.core.validate_bgp import BgpJudgement, judged_bgp
 from onehop.model.bgp import BGPPeer, PeerDesired
 from onehop.model.node import Node
 from onehop.model.reason import Reason, Refusal

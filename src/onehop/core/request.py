@@ -59,11 +59,16 @@ def asks(service: Service) -> bool:
     return bool(service.load_balancer_ip) or not _READ.isdisjoint(service.annotations)
 
 
+def is_ours(service: Service, lb_class: str | None) -> bool:
+    """Whether a Service of type LoadBalancer belongs to this load balancer's class."""
+    return service.load_balancer_class == lb_class
+
+
 def not_in_charge(service: Service, lb_class: str | None) -> Refusal | None:
     """Why the controller leaves a Service alone; None when it is in charge of it."""
     if service.type != "LoadBalancer":
         return Refusal(reason=Reason.NOT_LOAD_BALANCER, detail=f"its type is {service.type}")
-    if service.load_balancer_class == lb_class:
+    if is_ours(service, lb_class):
         return None
     theirs = service.load_balancer_class
     return Refusal(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from onehop.core.eligible import Selective, covers_pool, selects
 from onehop.model.bgp import (
     BASIC_AUTH,
     BFDProfile,
@@ -20,7 +21,7 @@ from onehop.model.bgp import (
     Secret,
 )
 from onehop.model.community import parse_community
-from onehop.model.config import LabelSelector, Pool, any_matches
+from onehop.model.config import Pool
 from onehop.model.node import Node
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
@@ -32,11 +33,6 @@ DRAIN_ANNOTATION = "onehop.io/drain"
 class _Named(Protocol):
     @property
     def key(self) -> Key: ...
-
-
-class _Selective(_Named, Protocol):
-    @property
-    def node_selectors(self) -> tuple[LabelSelector, ...]: ...
 
 
 _N = TypeVar("_N", bound=_Named)
@@ -240,7 +236,7 @@ class _Court:
                 return "spec.localPref", Reason.LOCAL_PREF_CONFLICT, detail
         return None
 
-    def _meet(self, one: _Selective, other: _Selective) -> bool:
+    def _meet(self, one: Selective, other: Selective) -> bool:
         """Whether a node is selected by both."""
         if not one.node_selectors and not other.node_selectors:
             return True
@@ -273,20 +269,6 @@ _KINDS: Mapping[type, str] = {
     BFDProfile: "BFDProfile",
     CommunityAliases: "Community",
 }
-
-
-def selects(each: _Selective, node: Node) -> bool:
-    """Whether an object's node selectors select a node; without any they select all."""
-    return not each.node_selectors or any_matches(each.node_selectors, node.labels)
-
-
-def covers_pool(adv: BGPAdvertisement, pool: Pool) -> bool:
-    """Whether an advertisement announces a pool; one that names none announces all."""
-    return (
-        (not adv.pools and not adv.pool_selectors)
-        or pool.key.name in adv.pools
-        or any_matches(adv.pool_selectors, pool.labels)
-    )
 
 
 def aggregation_length(adv: BGPAdvertisement, version: int) -> int:
