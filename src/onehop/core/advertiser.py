@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from operator import is_
 from types import MappingProxyType
 
@@ -43,17 +44,25 @@ def _no_withheld() -> Mapping[Key, Refusal]:
     return MappingProxyType({})
 
 
+def _none_told() -> Mapping[Key, tuple[str, ...]]:
+    return MappingProxyType({})
+
+
 def _no_routes_by_peer() -> Mapping[str, Routes]:
     return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertised:
-    """The peers with their routes, why other BGPPeers have no session, and Services no route."""
+    """The peers with their routes, why other BGPPeers have no session, and Services no route.
+
+    `services` names the peers that get a route of a Service.
+    """
 
     peers: tuple[PeerDesired, ...] = ()
     refused: Mapping[str, Refusal] = field(default_factory=none_refused)
     withheld: Mapping[Key, Refusal] = field(default_factory=_no_withheld)
+    services: Mapping[Key, tuple[str, ...]] = field(default_factory=_none_told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,7 @@ class _Configuration:
             tuple(adv for adv in judgement.advertisements if selects(adv, node)),
         )
         self._by_pool: dict[tuple[int, Key], tuple[BGPAdvertisement, ...]] = {}
+        self._names: dict[tuple[bool, ...], tuple[str, ...]] = {}
         self._routes: dict[tuple[object, ...], RouteAttributes | Refusal] = {}
 
     def routes(
@@ -118,6 +128,18 @@ class _Configuration:
             detail = f"pool {pool.key.name}"
             return Refusal(reason=Reason.NO_BGP_ADVERTISEMENT, detail=detail)
         return routes
+
+    def names(self, claimed: list[Routes | Refusal] | Refusal | None) -> tuple[str, ...]:
+        """The peers of the groups where a Service claims a route, sorted."""
+        if claimed is None or isinstance(claimed, Refusal):
+            return ()
+        which = tuple(not isinstance(found, Refusal) for found in claimed)
+        names = self._names.get(which)
+        if names is None:
+            groups = compress(self.groups, which)
+            names = tuple(sorted(name for group in groups for name in group.names))
+            self._names[which] = names
+        return names
 
     def _weight(
         self,
@@ -175,6 +197,8 @@ class Advertiser:
         self._config: _Configuration | None = None
         self._refused: dict[Key, Refusal] = {}
         self._withheld: Mapping[Key, Refusal] = _no_withheld()
+        self._claimants: dict[Key, tuple[str, ...]] = {}
+        self._told: Mapping[Key, tuple[str, ...]] = _none_told()
         self._given: dict[str, tuple[Routes, Routes]] = {}  # by peer: the table's, and ours
         self._outcome = NOTHING
 
@@ -201,6 +225,7 @@ class Advertiser:
             self._source = source
             self._config = _Configuration(objects, pools, node) if node is not None else None
             self._refused, self._withheld = {}, _no_withheld()
+            self._claimants, self._told = {}, _none_told()
             touched = objects.services
         if self._config is not None and self._config.groups:
             self._replace(self._config, objects, slices, touched, standing)
@@ -243,18 +268,36 @@ class Advertiser:
         standing: Standing,
     ) -> None:
         refusals: dict[Key, Refusal | None] = {}
+        claimants = dict(self._claimants)
         for key in touched:
             service = objects.services.get(key)
             claimed: list[Routes | Refusal] | Refusal | None = None
             if service is not None:
                 claimed = self._claimed(config, service, slices.of(key), standing)
             refusals[key] = _put(config.groups, key, claimed)
+            names = config.names(claimed)
+            if names:
+                claimants[key] = names
+            else:
+                claimants.pop(key, None)
         self._refuse(refusals)
         for group in config.groups:
             group.table.settle()
-        withheld = self._refused | _in_vain(config.groups)
+        self._settle(config, claimants)
+
+    def _settle(self, config: _Configuration, claimants: dict[Key, tuple[str, ...]]) -> None:
+        """Take in which claims count; whatever comes out the same stays the identical object."""
+        losers = _losers(config.groups)
+        withheld = self._refused | _in_vain(config.groups, losers)
         if withheld != self._withheld:
             self._withheld = withheld
+        told = claimants
+        if losers:
+            told = claimants | {key: _told(config.groups, key) for key in losers}
+            told = {key: names for key, names in told.items() if names}
+        self._claimants = claimants
+        if told != self._told:
+            self._told = told
 
     def _refuse(self, refusals: Mapping[Key, Refusal | None]) -> None:
         if all(self._refused.get(key) == refusal for key, refusal in refusals.items()):
@@ -302,9 +345,15 @@ class Advertiser:
             and all(map(is_, peers, old.peers))
             and self._withheld is old.withheld
             and config.peering.refused is old.refused
+            and self._told is old.services
         ):
             return old
-        return Advertised(peers=peers, refused=config.peering.refused, withheld=self._withheld)
+        return Advertised(
+            peers=peers,
+            refused=config.peering.refused,
+            withheld=self._withheld,
+            services=self._told,
+        )
 
     def _kept(self, name: str, routes: Routes) -> tuple[Routes, Routes]:
         source, given = self._given.get(name, (no_routes(), no_routes()))
@@ -337,13 +386,22 @@ def _put(
     return refusals[0] if len(refusals) == len(groups) else None
 
 
-def _in_vain(groups: tuple[_Group, ...]) -> dict[Key, Refusal]:
+def _losers(groups: tuple[_Group, ...]) -> dict[Key, _Group]:
+    """Services that claim some prefix in vain, each with a group where it does."""
+    return {key: group for group in groups for keys in group.table.lost.values() for key in keys}
+
+
+def _told(groups: tuple[_Group, ...], key: Key) -> tuple[str, ...]:
+    """The peers that get at least one route of a Service."""
+    return tuple(sorted(n for group in groups if group.table.of(key) for n in group.names))
+
+
+def _in_vain(groups: tuple[_Group, ...], losers: Mapping[Key, _Group]) -> dict[Key, Refusal]:
     """Services whose every claim is lost to another Service, with the refusal."""
-    losers = {key: group for group in groups for keys in group.table.lost.values() for key in keys}
     return {
         key: _lost(group.table.lost_by(key))
         for key, group in losers.items()
-        if not any(each.table.of(key) for each in groups)
+        if not _told(groups, key)
     }
 
 

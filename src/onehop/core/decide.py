@@ -253,7 +253,7 @@ class NodeDecider:
         self._services: Mapping[Key, Service] = {}
         self._verdicts: dict[Key, ServiceVerdict] = {}
         self._frontends: dict[Key, tuple[FrontendDesired, ...]] = {}
-        self._announced: dict[Key, tuple[Announcement, ...]] = {}
+        self._announced: Mapping[Key, tuple[Announcement, ...]] = {}
         self._withheld: dict[Key, Refusal] = {}
         self._announcements: tuple[Announcement, ...] = ()
         self._holders: Counter[IPAddress] = Counter()  # Services that announce an address
@@ -297,8 +297,8 @@ class NodeDecider:
 
     def _replace(self, touched: set[Key]) -> None:
         assert self._config is not None, "a configuration precedes every verdict"
-        frontends, announced = dict(self._frontends), self._announced
-        withheld = dict(self._withheld)
+        frontends, withheld = dict(self._frontends), dict(self._withheld)
+        announced = dict(self._announced)
         has_moved = False
         for key in touched:
             service = self._services.get(key)
@@ -308,16 +308,22 @@ class NodeDecider:
             else:
                 verdict = _verdict(service, self._slices.of(key), self._config)
                 self._verdicts[key] = verdict
-            has_moved |= self._announce(key, verdict.announcements)
+            has_moved |= self._announce(announced, key, verdict.announcements)
             _put(frontends, key, verdict.frontends)
             _put(withheld, key, verdict.withheld)
         self._frontends, self._withheld = frontends, withheld
         if has_moved:
+            self._announced = announced
             self._announcements = self._merged(announced)
 
-    def _announce(self, key: Key, announcements: tuple[Announcement, ...]) -> bool:
+    def _announce(
+        self,
+        announced: dict[Key, tuple[Announcement, ...]],
+        key: Key,
+        announcements: tuple[Announcement, ...],
+    ) -> bool:
         """Keep what a Service announces; whether that differs from before."""
-        old = self._announced.get(key, ())
+        old = announced.get(key, ())
         if announcements == old:
             return False
         self._holders.subtract(item.address for item in old)
@@ -325,7 +331,7 @@ class NodeDecider:
         for item in old:
             if not self._holders[item.address]:
                 del self._holders[item.address]
-        _put(self._announced, key, announcements)
+        _put(announced, key, announcements)
         return True
 
     def _merged(
@@ -346,6 +352,8 @@ class NodeDecider:
             peers=advertised.peers,
             peers_refused=advertised.refused,
             bgp_withheld=advertised.withheld,
+            announced=self._announced,
+            advertised=advertised.services,
         )
 
 

@@ -59,6 +59,14 @@ def _no_peer_refused() -> Mapping[str, Refusal]:
     return MappingProxyType({})
 
 
+def _none_announced() -> Mapping[Key, tuple[Announcement, ...]]:
+    return MappingProxyType({})
+
+
+def _none_advertised() -> Mapping[Key, tuple[str, ...]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDesired:
     """All that is wanted of one node.
@@ -67,6 +75,8 @@ class NodeDesired:
     addresses of a Service stand or fall together, since its first one decides the election.
     `peers` are the BGP sessions with their routes, `peers_refused` tells why other BGPPeers have
     none here, and `bgp_withheld` why no peer gets a route of a Service (empty without peers).
+    `announced` are the announcements by Service, `advertised` the names of the peers that get a
+    route of a Service, sorted; a Service that did not change keeps the identical tuple.
     """
 
     datapath: DatapathDesired
@@ -75,6 +85,8 @@ class NodeDesired:
     peers: tuple[PeerDesired, ...] = ()
     peers_refused: Mapping[str, Refusal] = field(default_factory=_no_peer_refused)
     bgp_withheld: Mapping[Key, Refusal] = field(default_factory=_nothing_withheld)
+    announced: Mapping[Key, tuple[Announcement, ...]] = field(default_factory=_none_announced)
+    advertised: Mapping[Key, tuple[str, ...]] = field(default_factory=_none_advertised)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,48 @@
+"""What a node says of the Services it carries: MetalLB's ServiceL2Status and ServiceBGPStatus.
+
+Both state what the node's speaker was asked to do, as MetalLB's do: whether a session stands is
+the session's own report. A status that followed sessions would be written ten thousand times over
+whenever a router restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from onehop.model.service import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceL2Status:
+    """A Service that the node answers for at layer 2; no `links` means that no list applies."""
+
+    node: str
+    service: Key
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceBGPStatus:
+    """A Service that the node advertises, with the names of the BGPPeers that are told, sorted."""
+
+    node: str
+    service: Key
+    peers: tuple[str, ...]
+
+
+def _no_l2() -> Mapping[Key, ServiceL2Status]:
+    return MappingProxyType({})
+
+
+def _no_bgp() -> Mapping[Key, ServiceBGPStatus]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatuses:
+    """All statuses of one node, by Service; one that did not change is the identical object."""
+
+    l2: Mapping[Key, ServiceL2Status] = field(default_factory=_no_l2)
+    bgp: Mapping[Key, ServiceBGPStatus] = field(default_factory=_no_bgp)

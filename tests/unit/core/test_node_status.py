@@ -1,0 +1,109 @@
+"""What a node says of its Services: through the decision, and kept while nothing differs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onehop.core.decide import DecisionRules, NodeDecider
+from onehop.core.node_status import NodeStatusBuilder, node_statuses
+from onehop.core.snapshot import Snapshot
+from onehop.model.desired import NodeDesired
+from onehop.model.objects import Objects
+from onehop.model.service import Key
+from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
+from tests.builders import LOCAL, a_pool, a_service, a_slice, an_advertisement, an_endpoint, labels
+from tests.unit.core.bgp import WEB, a_peer, a_world, an_adv
+
+DB = Key("default", "db")
+SERVICE = a_service("web", "192.0.2.241", policy=LOCAL)
+OTHER = a_service("db", "192.0.2.242", policy=LOCAL)
+TWO = (a_peer("r2"), a_peer("r1", "192.0.2.2"))
+
+
+def l2(*links: str, node: str = "node0", service: Key = WEB) -> dict[Key, ServiceL2Status]:
+    return {service: ServiceL2Status(node=node, service=service, links=links)}
+
+
+def bgp(*peers: str, node: str = "node0", service: Key = WEB) -> dict[Key, ServiceBGPStatus]:
+    return {service: ServiceBGPStatus(node=node, service=service, peers=peers)}
+
+
+def wanted(objects: Objects, node: str = "node0") -> NodeDesired:
+    return NodeDecider(DecisionRules(node=node)).decide(Snapshot(objects=objects))
+
+
+def said(objects: Objects, node: str = "node0") -> NodeStatuses:
+    return node_statuses(wanted(objects, node), node)
+
+
+def with_l2(objects: Objects, *links: str) -> Objects:
+    adv = an_advertisement(links=tuple(links))
+    return replace(objects, l2_advertisements={adv.key: adv})
+
+
+def test_a_service_of_both_protocols_has_both_statuses_where_it_is_carried() -> None:
+    objects = with_l2(a_world(SERVICE, peers=TWO))
+    assert said(objects) == NodeStatuses(l2=l2(), bgp=bgp("r1", "r2"))
+    assert said(objects, "node1") == NodeStatuses()
+
+
+def test_links_are_named_only_where_a_list_applies() -> None:
+    assert said(with_l2(a_world(SERVICE, peers=()), "eth1", "eth0")).l2 == l2("eth0", "eth1")
+
+
+def test_a_peer_that_no_advertisement_names_is_not_told() -> None:
+    objects = a_world(SERVICE, peers=TWO, advs=[an_adv(peers=("r2",))])
+    assert said(objects).bgp == bgp("r2")
+
+
+def test_peers_with_other_advertisements_are_named_by_what_they_get() -> None:
+    selects_db = (labels(app="db"),)
+    objects = a_world(
+        SERVICE,
+        a_service("db", "192.0.2.242", labels={"app": "db"}),
+        peers=TWO,
+        advs=[an_adv("all", peers=("r1",)), an_adv("db", service_selectors=selects_db)],
+    )
+    assert said(objects).bgp == bgp("r1") | bgp("r1", "r2", service=DB)
+
+
+def test_a_claim_that_is_lost_to_another_service_is_no_advertisement() -> None:
+    """Both share a prefix of 29 bits with other localPref: the first by name counts."""
+    a, b = (labels(app=name) for name in ("a", "b"))
+    advs = [
+        an_adv("one", aggregation_length=29, local_pref=1, service_selectors=(a,)),
+        an_adv("two", aggregation_length=29, local_pref=2, service_selectors=(b,)),
+    ]
+    first = a_service("db", "192.0.2.242", labels={"app": "a"})
+    second = a_service("web", "192.0.2.241", labels={"app": "b"})
+    objects = a_world(first, second, advs=advs, pools=[a_pool("pool", "192.0.2.240/29")])
+    assert said(objects).bgp == bgp("r1", service=DB)
+    decider = NodeDecider(DecisionRules(node="node0"))
+    assert set(decider.decide(Snapshot(objects=objects)).advertised) == {DB}
+    alone = replace(objects, services={WEB: second})
+    assert set(decider.decide(Snapshot(objects=alone)).advertised) == {WEB}
+    assert set(decider.decide(Snapshot(objects=objects)).advertised) == {DB}
+
+
+def test_what_did_not_change_stays_the_identical_object() -> None:
+    decider = NodeDecider(DecisionRules(node="node0"))
+    builder = NodeStatusBuilder("node0")
+    objects = with_l2(a_world(SERVICE, OTHER))
+    before = builder.statuses(decider.decide(Snapshot(objects=objects)))
+    assert set(before.l2) == set(before.bgp) == {WEB, DB}
+    again = replace(objects, services={**objects.services, DB: replace(OTHER, labels={"a": "b"})})
+    assert builder.statuses(decider.decide(Snapshot(objects=again))) is before
+    moved = a_slice("db", an_endpoint("10.0.1.1", "node1"))
+    slices = {**objects.slices, moved.key: moved}
+    after = builder.statuses(decider.decide(Snapshot(objects=replace(objects, slices=slices))))
+    assert after == NodeStatuses(l2=l2(), bgp=bgp("r1"))
+    assert after.l2[WEB] is before.l2[WEB]
+    assert after.bgp[WEB] is before.bgp[WEB]
+
+
+def test_a_service_that_changes_its_links_changes_its_status() -> None:
+    builder = NodeStatusBuilder("node0")
+    world = a_world(SERVICE, peers=(), pools=[a_pool()])
+    builder.statuses(wanted(with_l2(world)))
+    assert builder.statuses(wanted(with_l2(world, "eth0"))).l2 == l2("eth0")
+    assert builder.statuses(wanted(a_world(peers=()))) == NodeStatuses()
