@@ -14,8 +14,8 @@ from hashlib import blake2b
 
 from onehop.adapters.manifests.decode import Decoded, decoded
 from onehop.adapters.manifests.document import Chunk, DocumentError, chunks, document, line_of
-from onehop.adapters.manifests.fault import ObjectId, Value, field_name
 from onehop.adapters.manifests.folder import UnreadableError, text_of
+from onehop.adapters.objects.fault import ObjectId, Value, field_name
 from onehop.model.reason import Problem, Reason
 
 

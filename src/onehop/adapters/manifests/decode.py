@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from onehop.adapters.manifests.document import Path, Plain
-from onehop.adapters.manifests.fault import Fault, ObjectId, Value, is_label
-from onehop.adapters.manifests.kind import Kind
-from onehop.adapters.manifests.kinds import KINDS
-from onehop.adapters.manifests.reading import Reading
+from onehop.adapters.objects.fault import Fault, ObjectId, Path, Plain, Value, is_label
+from onehop.adapters.objects.kind import Kind
+from onehop.adapters.objects.kinds import KINDS
+from onehop.adapters.objects.reading import Reading
+from onehop.adapters.objects.shape_fault import NAMES, shape_fault
 from onehop.model.service import Key
-
-_AT = re.compile(r"(?s)(.*) - at `(?:key in )?\$(.*)`\Z")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_MISSING = re.compile(r"Object missing required field `(.*)`\Z")
-_WRONG = re.compile(r"Expected `(.*)`, got `(.*)`\Z")
-_NAMES = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a string",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a mapping",
-    "null": "null",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +73,7 @@ def _object(kind: Kind, name: str, plain: dict[str, Plain], path: Path) -> Decod
     try:
         shape = msgspec.convert(plain, kind.shape)
     except msgspec.ValidationError as error:
-        return Decoded(id=identity, path=path, faults=(_shape_fault(plain, str(error)),))
+        return Decoded(id=identity, path=path, faults=(shape_fault(plain, str(error)),))
     reading = Reading()
     value = kind.decode(reading, key, shape)
     if reading.faults:
@@ -110,7 +95,7 @@ def _key(kind: Kind, plain: dict[str, Plain]) -> Key | Fault:
     try:
         meta = msgspec.convert(plain, _MetaOnly).metadata
     except msgspec.ValidationError as error:
-        return _shape_fault(plain, str(error))
+        return shape_fault(plain, str(error))
     namespace = (meta.namespace or "default") if kind.namespaced else ""
     if not kind.name_is_valid(meta.name):
         detail = f"{meta.name!r} is not a DNS name of lower case"
@@ -121,43 +106,6 @@ def _key(kind: Kind, plain: dict[str, Plain]) -> Key | Fault:
     return Key(namespace, meta.name)
 
 
-def _shape_fault(plain: Plain, message: str) -> Fault:
-    """The fault that msgspec found, in Kubernetes' words and with the field it names."""
-    found = _AT.match(message)
-    what, where = found.groups() if found else (message, "")
-    path: Path = ()
-    for match in _STEP.finditer(where):
-        name, index = match.groups()
-        if index == "...":
-            path = (*path, *_culprit(plain, path))
-        else:
-            path = (*path, name if name is not None else int(index))
-    if missing := _MISSING.match(what):
-        return Fault(path=(*path, missing[1]), detail="is missing")
-    if wrong := _WRONG.match(what):
-        return Fault(path=path, detail=_wrong(wrong[1].removesuffix(" | null"), wrong[2]))
-    return Fault(path=path, detail=what)
-
-
-def _wrong(expected: str, got: str) -> str:
-    hint = ": quote it" if expected == "str" and got in ("int", "float", "bool") else ""
-    return f"expected {_NAMES.get(expected, expected)}, got {_NAMES.get(got, got)}{hint}"
-
-
-def _culprit(plain: Plain, path: Path) -> Path:
-    """The key of the mapping at `path` whose value is no string: msgspec does not say which."""
-    for step in path:
-        if isinstance(plain, dict) and isinstance(step, str):
-            plain = plain.get(step)
-        elif isinstance(plain, list) and isinstance(step, int):
-            plain = plain[step]
-    if isinstance(plain, dict):
-        for key, value in plain.items():
-            if not isinstance(value, str):
-                return (key,)
-    return ()
-
-
 def _said(plain: Plain) -> str:
     kinds = {bool: "bool", int: "int", float: "float", str: "str", list: "array", dict: "object"}
-    return _NAMES[kinds[type(plain)]]
+    return NAMES[kinds[type(plain)]]

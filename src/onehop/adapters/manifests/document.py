@@ -17,8 +17,7 @@ from typing import Any, TypeAlias
 import msgspec
 import yaml
 
-Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | int | float | bool | None"
-Path: TypeAlias = "tuple[str | int, ...]"
+from onehop.adapters.objects.fault import Path, Plain
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _SUBSTANCE = re.compile(r"^(?!---[ \t]*(?:#|\r?$)|\.\.\.|%|[ \t]*(?:#|\r?$))", re.MULTILINE)

@@ -15,10 +15,10 @@ from contextlib import suppress
 
 import msgspec
 
-from onehop.adapters.manifests.document import DocumentError, Plain, document
-from onehop.adapters.manifests.fault import is_label
-from onehop.adapters.manifests.reading import Reading
-from onehop.adapters.manifests.shape import LoadBalancerStatus, Shape
+from onehop.adapters.manifests.document import DocumentError, document
+from onehop.adapters.objects.fault import Plain, is_label
+from onehop.adapters.objects.reading import Reading
+from onehop.adapters.objects.shape import LoadBalancerStatus, Shape
 from onehop.model.address import IPAddress
 from onehop.model.desired import ServiceStatus
 from onehop.model.service import Condition, Key

@@ -11,44 +11,27 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TypeVar
 
 from onehop.adapters.manifests.catalog import Catalog
-from onehop.adapters.manifests.fault import ObjectId, Value
 from onehop.adapters.manifests.folder import Tree
 from onehop.adapters.manifests.inotify import Event, Inotify
 from onehop.adapters.manifests.state import State
+from onehop.adapters.objects.edits import FIELDS, edited
+from onehop.adapters.objects.fault import ObjectId, Value
 from onehop.model.address import IPAddress
 from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason
 from onehop.model.service import Key, Service
 
-_FIELDS = {
-    "Node": "nodes",
-    "Namespace": "namespaces",
-    "Service": "services",
-    "EndpointSlice": "slices",
-    "Pod": "pods",
-    "IPAddressPool": "pools",
-    "L2Advertisement": "l2_advertisements",
-    "BGPPeer": "bgp_peers",
-    "BGPAdvertisement": "bgp_advertisements",
-    "BFDProfile": "bfd_profiles",
-    "Community": "community_aliases",
-    "Secret": "secrets",
-}
-
 # Between an editor's unlink or truncate and its close lie microseconds or a sync of the disk.
 _SETTLE_SECONDS = 0.005
 # No stream of changes may keep the others waiting for longer.
 _PATIENCE_SECONDS = 0.020
-_V = TypeVar("_V")
 
 
 class Manifests:
@@ -140,18 +123,18 @@ class Manifests:
         edits: dict[str, dict[Key, Value | None]] = {}
         released: dict[Key, tuple[IPAddress, ...]] = {}
         for name in touched:
-            have = getattr(old, _FIELDS[name.kind]).get(name.key)
+            have = getattr(old, FIELDS[name.kind]).get(name.key)
             value = self._catalog.value(name)
             if name.kind == "Service":
                 released[name.key] = self._state.released(name.key, present=value is not None)
                 value = self._with_status(value)
             if value != have:
-                edits.setdefault(_FIELDS[name.kind], {})[name.key] = value
-        fields = {kind: _edited(getattr(old, kind), each) for kind, each in edits.items()}
+                edits.setdefault(FIELDS[name.kind], {})[name.key] = value
+        fields = {kind: edited(getattr(old, kind), each) for kind, each in edits.items()}
         new = replace(
             old,
             complete=old.complete or self._tree.present,
-            released=_edited(
+            released=edited(
                 old.released, {key: addresses or None for key, addresses in released.items()}
             ),
             problems=self._problems(),
@@ -207,23 +190,8 @@ def _unreadable(path: str, why: str) -> Problem:
     )
 
 
-def _edited(have: Mapping[Key, _V], edits: Mapping[Key, _V | None]) -> Mapping[Key, _V]:
-    """`have` with these entries set or, where None, taken away; itself when nothing changes."""
-    edits = {key: value for key, value in edits.items() if have.get(key) != value}
-    if not edits:
-        return have
-    # The copy of a dict is one block of memory; through the read-only view it would hash each key.
-    new = have.copy() if isinstance(have, MappingProxyType) else dict(have)
-    for key, value in edits.items():
-        if value is None:
-            del new[key]
-        else:
-            new[key] = value
-    return MappingProxyType(new)
-
-
 def _same(old: Objects, new: Objects) -> bool:
     return all(
         getattr(old, name) is getattr(new, name)
-        for name in (*_FIELDS.values(), "released", "problems", "complete")
+        for name in (*FIELDS.values(), "released", "problems", "complete")
     )

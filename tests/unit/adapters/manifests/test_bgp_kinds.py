@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onehop.adapters.manifests import Manifests
-from onehop.adapters.manifests.bgp_shape import (
+from onehop.adapters.manifests.decode import decoded
+from onehop.adapters.objects.bgp_shape import (
     BgpAdvertisementSpec,
     CommunitySpec,
     PeerSpec,
     ProfileSpec,
 )
-from onehop.adapters.manifests.decode import decoded
 from onehop.model.bgp import (
     BFDProfile,
     BGPAdvertisement,

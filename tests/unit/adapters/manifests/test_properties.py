@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from onehop.adapters.manifests import Manifests
 from onehop.adapters.manifests.decode import decoded
-from onehop.adapters.manifests.document import Plain
-from onehop.adapters.manifests.fault import field_name
-from onehop.adapters.manifests.kinds import KINDS
+from onehop.adapters.objects.fault import Plain, field_name
+from onehop.adapters.objects.kinds import KINDS
 from onehop.model.desired import ClusterDesired, ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason

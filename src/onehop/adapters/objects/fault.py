@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from onehop.adapters.manifests.document import Path
 from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases, Secret
 from onehop.model.config import L2Advertisement, Namespace, Pool
 from onehop.model.node import Node, Pod
 from onehop.model.reason import Reason
 from onehop.model.service import EndpointSlice, Key, Service, no_labels
 
+Plain: TypeAlias = "dict[str, Plain] | list[Plain] | str | int | float | bool | None"
+Path: TypeAlias = "tuple[str | int, ...]"
 Value = (
     Node
     | Namespace

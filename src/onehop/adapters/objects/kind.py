@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onehop.adapters.manifests.fault import Value, is_subdomain
-from onehop.adapters.manifests.reading import Reading
-from onehop.adapters.manifests.shape import ObjectShape
+from onehop.adapters.objects.fault import Value, is_subdomain
+from onehop.adapters.objects.reading import Reading
+from onehop.adapters.objects.shape import ObjectShape
 from onehop.model.service import Key
 
 

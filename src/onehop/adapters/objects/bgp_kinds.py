@@ -12,7 +12,7 @@ from binascii import Error as Base64Error
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
-from onehop.adapters.manifests.bgp_shape import (
+from onehop.adapters.objects.bgp_shape import (
     BgpAdvertisementShape,
     CommunityShape,
     PeerShape,
@@ -21,9 +21,9 @@ from onehop.adapters.manifests.bgp_shape import (
     ProfileSpec,
     SecretShape,
 )
-from onehop.adapters.manifests.kind import Kind
-from onehop.adapters.manifests.reading import Reading
-from onehop.adapters.manifests.shape import ObjectShape, SelectorShape
+from onehop.adapters.objects.kind import Kind
+from onehop.adapters.objects.reading import Reading
+from onehop.adapters.objects.shape import ObjectShape, SelectorShape
 from onehop.model.address import IPAddress
 from onehop.model.bgp import (
     BASIC_AUTH,

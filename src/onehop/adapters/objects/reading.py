@@ -12,9 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeVar
 
-from onehop.adapters.manifests.document import Path
-from onehop.adapters.manifests.fault import Fault, frozen
-from onehop.adapters.manifests.shape import RequirementShape, SelectorShape
+from onehop.adapters.objects.fault import Fault, Path, frozen
+from onehop.adapters.objects.shape import RequirementShape, SelectorShape
 from onehop.model.address import IPAddress, IPNetwork
 from onehop.model.config import LabelSelector, Operator, Requirement
 from onehop.model.reason import Reason

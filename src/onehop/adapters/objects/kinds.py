@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from sys import intern
 
-from onehop.adapters.manifests.bgp_kinds import BGP_KINDS
-from onehop.adapters.manifests.fault import frozen, is_label
-from onehop.adapters.manifests.kind import Kind
-from onehop.adapters.manifests.reading import Reading
-from onehop.adapters.manifests.shape import (
+from onehop.adapters.objects.bgp_kinds import BGP_KINDS
+from onehop.adapters.objects.fault import frozen, is_label
+from onehop.adapters.objects.kind import Kind
+from onehop.adapters.objects.reading import Reading
+from onehop.adapters.objects.shape import (
     AdvertisementShape,
     AllocationShape,
     EndpointConditions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from onehop.adapters.manifests.shape import ObjectShape, SelectorShape, Shape
+from onehop.adapters.objects.shape import ObjectShape, SelectorShape, Shape
 
 
 class SecretReference(Shape):
