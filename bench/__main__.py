@@ -23,6 +23,7 @@ BENCHES = {
     "control": (200, "a changed file to the kernel's map and to the wire"),
     "decision": (9, "the decision at 10 000 services"),
     "bfd": (20, "BFD: a loss until the router moves, and ten minutes beside a busy speaker"),
+    "bgp": (10, "three speakers to one router, until its kernel shows the next hops"),
 }
 
 
