@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from onehop.model.bgp import PeerDesired
-from onehop.model.desired import Announcement, ClusterDesired, DatapathDesired, Report
+from onehop.model.desired import (
+    Announcement,
+    ClusterDesired,
+    DatapathDesired,
+    NodeDesired,
+    Report,
+)
 from onehop.model.node import Link
 from onehop.model.objects import Objects
 from onehop.model.reason import Refusal
@@ -99,6 +105,29 @@ class NoBgp:
 
     async def close(self) -> None:
         """Nothing to withdraw."""
+
+
+class Telling(Protocol):
+    """Statuses: says which Services a node carries, to whoever looks on."""
+
+    def sync(self, want: NodeDesired) -> None:
+        """From now on, say this; it is written when there is time for it."""
+        ...
+
+    def close(self) -> None:
+        """Take back what was said."""
+        ...
+
+
+class NoStatus:
+    """Nobody is told."""
+
+    def sync(self, want: NodeDesired) -> None:
+        """Nothing to say."""
+        del want
+
+    def close(self) -> None:
+        """Nothing to take back."""
 
 
 class Forwarding(Protocol):

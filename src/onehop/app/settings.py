@@ -14,10 +14,12 @@ from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.linux.link import Links
 from onehop.adapters.linux.netlink import NetlinkError
 from onehop.adapters.manifests import Manifests
+from onehop.adapters.manifests.node_status import NodeStatusFiles
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import Announcers
 from onehop.app.bgp_node import NodeBgp
 from onehop.app.bgp_report import read_reports, report_path
+from onehop.app.node_status import NodeStatusTeller
 from onehop.app.ports import Forwarding, NoDatapath
 from onehop.app.service_table import service_rows
 from onehop.app.speaker import Speaker
@@ -100,6 +102,9 @@ async def _serve(
             report_file=report_path(settings.state, settings.node),
             listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
             restart=restart,
+        ),
+        statuses=NodeStatusTeller(
+            settings.node, NodeStatusFiles(settings.state, settings.node), log=log
         ),
         log=log,
         report_file=settings.state / "nodes" / f"{settings.node}.json",

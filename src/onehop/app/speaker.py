@@ -19,7 +19,16 @@ from onehop.adapters.telemetry import Log
 from onehop.app.announcers import difference
 from onehop.app.carried import carried
 from onehop.app.loop import Ring
-from onehop.app.ports import Advertising, Announcing, Forwarding, LinkSource, NoBgp, Store
+from onehop.app.ports import (
+    Advertising,
+    Announcing,
+    Forwarding,
+    LinkSource,
+    NoBgp,
+    NoStatus,
+    Store,
+    Telling,
+)
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
 from onehop.model.bgp import PeerDesired
@@ -40,6 +49,7 @@ class Speaker:
         announcers: Announcing,
         datapath: Forwarding,
         bgp: Advertising | None = None,
+        statuses: Telling | None = None,
         log: Log,
         report_file: Path | None = None,
     ) -> None:
@@ -50,6 +60,7 @@ class Speaker:
         self._announcers = announcers
         self._datapath = datapath
         self._bgp = bgp or NoBgp()
+        self._statuses = statuses or NoStatus()
         self._log = log
         self._report_file = report_file
         self._conflicts: dict[str, int] = {}
@@ -66,6 +77,8 @@ class Speaker:
                 want, announcements=self._wanted.announcements, peers=self._wanted.peers
             )
         report = self._carry_out(want, snapshot)
+        if snapshot.complete:
+            self._statuses.sync(want)
         self._tell(want)
         self._wanted = want
         failures = tuple(f"{f.subject}: {f.refusal}" for f in report.failures)
@@ -105,6 +118,7 @@ class Speaker:
             await self._bgp.close()
             self._announcers.close()
             self._datapath.close()
+            self._statuses.close()
             self._log("speaker-stopped", node=self._rules.node)
 
     def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:

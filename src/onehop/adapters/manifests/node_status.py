@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from onehop.adapters.manifests.state import NODES
 from onehop.adapters.manifests.status import remove, write
 from onehop.adapters.service_status import ServiceNodeStatus, status_object
 from onehop.model.diff import diff
@@ -34,7 +35,7 @@ class NodeStatusFiles:
     """The status files of one node."""
 
     def __init__(self, state: Path, node: str) -> None:
-        self._nodes = state / "nodes"
+        self._nodes = state / NODES
         self._node = node
         self._want = NodeStatuses()
         self._pending: dict[_Place, ServiceNodeStatus | None] = {}

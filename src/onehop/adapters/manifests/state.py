@@ -34,6 +34,7 @@ _Addresses = tuple[IPAddress, ...]
 # By part and key: the text on disk and the addresses in it, as last read or written.
 _Known = dict[str, dict[Key, tuple[str, _Addresses]]]
 _SPOILT: tuple[str, _Addresses] = ("", ())
+NODES = "nodes"
 _RETRY_SECONDS = 1.0
 # Errors that every further write would meet as well.
 _HOPELESS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -44,7 +45,8 @@ class State:
 
     def __init__(self, root: str, inotify: Inotify) -> None:
         self.root = root
-        self._tree = Tree(inotify, root)
+        # What nodes say of themselves is for others to read.
+        self._tree = Tree(inotify, root, skipped=f"{root}/{NODES}")
         self._addresses: dict[str, dict[Key, _Addresses]] = {STATUS: {}, RELEASED: {}}
         self._known: _Known = {STATUS: {}, RELEASED: {}}
         self._problems: dict[str, Problem] = {}
