@@ -1,0 +1,1 @@
+"""Kubernetes: objects from an API server, and what is written there."""
