@@ -17,6 +17,7 @@ _COMMANDS = {
     "controller": ("onehop.cli.controller", "controller"),
     "explain": ("onehop.cli.explain", "explain"),
     "lab": ("onehop.cli.lab", "lab"),
+    "migrate": ("onehop.cli.migrate", "migrate"),
     "service": ("onehop.cli.service", "service"),
     "speaker": ("onehop.cli.speaker", "speaker"),
 }
@@ -48,6 +49,7 @@ def main() -> None:
     onehop service list     a node's service table, out of the kernel's maps
     onehop explain NS/NAME  why a Service has its address and its announcer
     onehop bgp peers        the sessions with the routers, and what they were told
+    onehop migrate plan     what a take-over from MetalLB would change
     onehop controller       gives Services their addresses
     onehop speaker          announces and forwards on one node
     """  # noqa: D301  (click reads the backspace as: keep these lines)

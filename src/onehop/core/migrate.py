@@ -186,6 +186,8 @@ def _by_pool(
 ) -> Refusal:
     """What the pools say of the lost addresses."""
     for address in lost:
+        if table.owner(number(address)) is None:
+            return Refusal(reason=Reason.ADDRESS_IN_NO_POOL, detail=str(address))
         source = owned_by_one(table, (address,), asked.pool)
         if isinstance(source, Refusal):
             return source

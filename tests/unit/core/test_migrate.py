@@ -54,7 +54,7 @@ def told(found: Outcome) -> str:
         (a_service("web"), "gets 192.0.2.1"),
         (a_service("web", "192.0.2.7", **PREFER), "changes 192.0.2.7 fd02::1"),
         (a_service("web", "fd02::7", "192.0.2.7", **TWO), "changes 192.0.2.7 fd02::7"),
-        (a_service("web", "203.0.113.7"), "moves 192.0.2.1 AddressNotInPool"),
+        (a_service("web", "203.0.113.7"), "moves 192.0.2.1 AddressInNoPool"),
         (a_service("web", "192.0.2.7", **V6_ONLY), "moves fd02::1 FamilyMismatch"),
         (a_service("web", "192.0.2.7", "192.0.2.8"), "moves 192.0.2.7 FamilyMismatch"),
         (
@@ -68,7 +68,7 @@ def told(found: Outcome) -> str:
         ),
         (
             a_service("web", "203.0.113.7", **named(address_pool="none")),
-            "refused AddressNotInPool,UnknownPool",
+            "refused AddressInNoPool,UnknownPool",
         ),
         (a_service("web", cluster_ips=()), "refused NoClusterIP"),
         (a_service("web", "192.0.2.7", cluster_ips=()), "refused NoClusterIP"),
@@ -132,7 +132,7 @@ def test_addresses_of_two_pools_do_not_stay_together() -> None:
 
 def test_without_pools_everything_is_refused() -> None:
     assert told(outcome(a_service("web", "192.0.2.7"), pools=())) == (
-        "refused AddressNotInPool,NoPools"
+        "refused AddressInNoPool,NoPools"
     )
 
 

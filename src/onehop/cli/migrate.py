@@ -1,0 +1,60 @@
+"""`onehop migrate`: what a take-over would do, before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+import yaml
+
+from onehop.app.migrate import IncompleteError, document, in_words, migration_plan
+from onehop.cli import options
+from onehop.core.migrate import Plan
+
+UNREADABLE = 2
+
+
+@click.group()
+def migrate() -> None:
+    """Take over from MetalLB, and know before what it will change."""
+
+
+@migrate.command("plan")
+@options.manifests
+@options.lb_class
+@options.output
+@click.pass_context
+def plan_command(
+    context: click.Context, *, folder: Path, lb_class: str | None, output: str
+) -> None:
+    """Print for every Service whether its addresses stay, move or are refused, and why.
+
+    Only reads. The exit code is 0 when all stay, 1 when something changes, and 2 when not
+    everything could be read.
+    """
+    try:
+        found = _from_folder(folder, lb_class)
+    except (IncompleteError, OSError) as error:
+        click.echo(f"Error: --manifests {folder}: {error}", err=True)
+        context.exit(UNREADABLE)
+    if output == "json":
+        click.echo(json.dumps(document(found), indent=2))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump(document(found), sort_keys=False), nl=False)
+    else:
+        click.echo("\n".join(in_words(found)))
+    context.exit(0 if found.all_stay else 1)
+
+
+def _from_folder(folder: Path, lb_class: str | None) -> Plan:
+    """The plan for a dump of a cluster: the statuses are those in its files."""
+    from onehop.adapters.manifests import Manifests
+
+    with tempfile.TemporaryDirectory() as nowhere:
+        store = Manifests(folder, state=Path(nowhere) / "state")
+        try:
+            return migration_plan(store, lb_class=lb_class)
+        finally:
+            store.close()
