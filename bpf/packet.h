@@ -154,13 +154,26 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *packet
 	return parse_ports(data + ETH_HLEN + sizeof(struct ipv6hdr), end, packet);
 }
 
+/* Brings the headers into the linear part; those that lie there already cost nothing. */
+static __always_inline int pull_headers(struct __sk_buff *skb)
+{
+	__u32 headers = HEADERS;
+
+	if (headers > skb->len)
+		headers = skb->len;
+	if (frame(skb) + headers <= frame_end(skb))
+		return MALFORMED; /* there is nothing to bring: they end where the frame does */
+	return bpf_skb_pull_data(skb, headers) ? MALFORMED : CONTINUE;
+}
+
 /*
  * Fills `packet` from the frame. CONTINUE: TCP or UDP, complete up to the ports, and the
- * headers lie in the linear part of the skb.
+ * headers lie in the linear part of the skb. Nothing more is brought there: a sender's payload
+ * lies in pages, and a few of its bytes among the headers would make the receiver copy it twice.
  */
 static __always_inline int parse(struct __sk_buff *skb, struct packet *packet)
 {
-	__u32 headers = HEADERS;
+	int reason;
 
 	packet->verdict = PASS;
 	packet->length = skb->len;
@@ -169,10 +182,8 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *packet)
 		return LEAVE;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return LEAVE;
-	if (frame(skb) + headers > frame_end(skb)) {
-		if (headers > skb->len)
-			headers = skb->len;
-		bpf_skb_pull_data(skb, headers); /* failing, the bounds below say MALFORMED */
-	}
+	reason = parse_ip(skb, packet);
+	if (reason != MALFORMED || pull_headers(skb))
+		return reason;
 	return parse_ip(skb, packet);
 }

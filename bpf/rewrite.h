@@ -90,9 +90,12 @@ static __always_inline __u64 rewrite_v6(struct ipv6hdr *ip, const struct tuple *
 
 static __always_inline __u64 rewrite_ports(__be16 *ports, const struct tuple *to)
 {
-	__u64 sum = replaced_port(ports[0], to->source_port) +
-		    replaced_port(ports[1], to->destination_port);
+	__u64 sum;
 
+	if (ports[0] == to->source_port && ports[1] == to->destination_port)
+		return 0; /* often: most pods listen at the port of their Service */
+	sum = replaced_port(ports[0], to->source_port) +
+	      replaced_port(ports[1], to->destination_port);
 	ports[0] = to->source_port;
 	ports[1] = to->destination_port;
 	return sum;
