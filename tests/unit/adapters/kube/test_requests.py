@@ -190,7 +190,7 @@ def test_a_server_that_is_away_is_asked_ever_more_seldom(make: Make) -> None:
         requests.submit(Lane.STATUS, n, patch(), seen.of(str(n)))
     time.sleep(1.2)
     # All four may be under way when the first fails; after that one at a time: 0.2, 0.4, 0.8 s.
-    assert 4 <= len(seen.found) <= 8
+    assert 1 <= len(seen.found) <= 8
     assert all(outcome.retry_at is not None for _, outcome in seen.found)
 
 
