@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onehop.adapters.telemetry import Log
-from onehop.app.bfd_client import BfdClient
 from onehop.app.bgp import BgpPeers
 from onehop.app.bgp_peer import BgpFact
 from onehop.app.bgp_report import NodeState, ReportFile, process_name
@@ -20,12 +20,13 @@ from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Report
 from onehop.model.node import Link
 from onehop.model.reason import Refusal
-from onehop.proto.bfd.session import Path as BfdPath
-from onehop.proto.bfd.session import PathDown, PathUp
 from onehop.proto.bgp.effect import RoutesSent, SessionDown, SessionUp
 from onehop.proto.bgp.terms import Restart
 
 _LOOK = 5.0  # seconds after which counters alone are worth a new report
+
+if TYPE_CHECKING:
+    from onehop.app.bgp_paths import Paths
 
 
 class NodeBgp:
@@ -45,8 +46,7 @@ class NodeBgp:
         self._log = log
         self._loop = loop or asyncio.get_running_loop()
         self.peers = BgpPeers(self._fact, listen_at=listen_at, restart=restart, loop=self._loop)
-        self._bfd = BfdClient(on_fact=self.path_changed, loop=self._loop)
-        self._paths: dict[str, BfdPath] = {}
+        self._paths: Paths | None = None
         self._describer = Describer()
         self._process = process_name(os.getpid())
         self._refused: Mapping[str, Refusal] = {}
@@ -73,29 +73,25 @@ class NodeBgp:
 
     def _watch(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...]) -> None:
         """Have BFD look at the path to every peer that has a profile."""
-        profiles = {}
-        self._paths = {}
-        for desired in peers:
-            if desired.bfd is not None and desired.peer.address is not None:
-                path = self._paths[desired.name] = bfd_path(desired, links)
-                profiles[path] = desired.bfd
-        self._bfd.sync(profiles)
+        if self._paths is None:
+            if all(desired.bfd is None for desired in peers):
+                return
+            # Most nodes have no use for BFD, and every node wants to start at once.
+            from onehop.app.bgp_paths import Paths
 
-    def path_changed(self, fact: PathUp | PathDown) -> None:
-        """A path that was switched off says nothing of itself (RFC 5882 3.2)."""
-        if isinstance(fact, PathUp):
-            self._log("bfd-up", path=fact.path)
-        else:
-            why = fact.diagnostic.sentence
-            self._log("bfd-down", path=fact.path, why=why)
-            if not fact.is_administrative:
-                self.peers.path_down(fact.path.peer, f"BFD: {why}")
-        self._tell_soon()
+            self._paths = Paths(
+                log=self._log,
+                on_down=self.peers.path_down,
+                on_change=self._tell_soon,
+                loop=self._loop,
+            )
+        self._paths.sync(peers, links)
 
     async def close(self) -> None:
         """Withdraw everything, end all sessions, and write that down."""
         await self.peers.close()
-        self._bfd.close()
+        if self._paths is not None:
+            self._paths.close()
         if self._timer is not None:
             self._timer.cancel()
             self._report.write()
@@ -144,33 +140,12 @@ class NodeBgp:
             peers=tuple(
                 replace(
                     self._describer.peer_state(driver, now=now, wall=wall),
-                    bfd=self._bfd_words(driver.desired.name),
+                    bfd="" if self._paths is None else self._paths.words(driver.desired.name),
                 )
                 for driver in drivers
             ),
             refused={name: str(refusal) for name, refusal in self._refused.items()},
         )
 
-    def _bfd_words(self, name: str) -> str:
-        path = self._paths.get(name)
-        if path is None:
-            return ""
-        words = "up" if self._bfd.is_up(path) else "down"
-        return "; ".join([words, *map(str, self._bfd.refusals(path))])
-
     def _not_written(self, error: OSError) -> None:
         self._log("report-not-written", node=self._node, why=error.strerror)
-
-
-def bfd_path(desired: PeerDesired, links: tuple[Link, ...]) -> BfdPath:
-    """What BFD has to watch for a peer: over several hops when it is on none of our links."""
-    peer = desired.peer
-    address = peer.address
-    assert address is not None, "only a peer with an address has a path"
-    is_near = any(address in own.network for link in links for own in link.addresses)
-    return BfdPath(
-        peer=address,
-        local=peer.source,
-        link=peer.vrf or (peer.link if address.is_link_local else ""),
-        multihop=peer.ebgp_multihop or not (is_near or address.is_link_local),
-    )

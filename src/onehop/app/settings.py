@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.linux.link import Links
 from onehop.adapters.linux.netlink import NetlinkError
@@ -21,7 +20,6 @@ from onehop.app.bgp_node import NodeBgp
 from onehop.app.bgp_report import read_reports, report_path
 from onehop.app.node_status import NodeStatusTeller
 from onehop.app.ports import Forwarding, NoDatapath
-from onehop.app.service_table import service_rows
 from onehop.app.speaker import Speaker
 from onehop.core.balance import ring
 from onehop.core.decide import DecisionRules
@@ -124,6 +122,8 @@ def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:
     is_recent = before is not None and time.time() - before.at < RESTART_TIME
     if not settings.datapath:
         return Restart(is_restarting=is_recent, forwarding=frozenset(Family))
+    from onehop.app.service_table import service_rows
+
     try:
         rows = service_rows(settings.bpf_dir)
     except DatapathError:
@@ -143,6 +143,9 @@ def _datapath(
             reason=Reason.NO_LINK,
             detail=f"no link carries an address of Node {settings.node}: name it with --uplink",
         )
+    # Imported only where it is used: without it a speaker starts sooner.
+    from onehop.adapters.bpf.datapath import Datapath
+
     try:
         return Datapath(
             settings.bpf_dir,

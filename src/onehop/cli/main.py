@@ -6,6 +6,7 @@ extra only matters to the command that needs it.
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 
 import click
@@ -33,7 +34,11 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, name = _COMMANDS[cmd_name]
-        command = getattr(import_module(module), name)
+        gc.disable()  # what is imported stays: to look for garbage meanwhile only costs time
+        try:
+            command = getattr(import_module(module), name)
+        finally:
+            gc.enable()
         assert isinstance(command, click.Command), f"{module}.{name} is a command"
         return command
 

@@ -1,4 +1,4 @@
-"""What a speaker tells of its BGP: the log, the report, and BFD's part in it."""
+"""What a speaker tells of its BGP: the log and the report."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import asyncio
 import io
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from onehop.adapters.telemetry import Log
-from onehop.app.bgp_node import NodeBgp, bfd_path
+from onehop.app.bgp_node import NodeBgp
 from onehop.app.bgp_report import NodeState, read_reports, report_path
-from onehop.model.address import Mac
-from onehop.model.bgp import BFDProfile, RouteAttributes
-from onehop.model.node import Link
+from onehop.model.bgp import RouteAttributes
 from onehop.model.reason import Reason, Refusal
-from onehop.model.service import Key
-from onehop.proto.bfd.packet import Diagnostic
-from onehop.proto.bfd.session import Path as BfdPath
-from onehop.proto.bfd.session import PathDown, PathUp
 from onehop.proto.bgp.constants import MessageType
 from tests.fakes.bgp_far import HOST, PORT, Far, alone, wanted
 
@@ -136,46 +130,14 @@ def test_a_node_without_bgp_leaves_no_report(tmp_path: Path) -> None:
     assert read_reports(tmp_path) == ()
 
 
-def test_a_lost_path_ends_the_session_and_one_switched_off_does_not(tmp_path: Path) -> None:
-    path = BfdPath(peer=ip_address(HOST))
-
+def test_a_lost_path_ends_the_session_before_the_loop_turns(tmp_path: Path) -> None:
     async def what(case: Case) -> None:
         case.bgp.sync((wanted("198.51.100.10/32"),), (), {})
         await case.far.establish()
         await case.report(established)
-        off = Diagnostic.ADMINISTRATIVELY_DOWN
-        case.bgp.path_changed(PathUp(path=path))
-        case.bgp.path_changed(PathDown(path=path, diagnostic=off, is_administrative=True))
-        assert case.far.heard_now() == []
-        lost = Diagnostic.DETECTION_TIME_EXPIRED
-        case.bgp.path_changed(PathDown(path=path, diagnostic=lost))
+        case.bgp.peers.path_down(ip_address(HOST), "BFD: nothing was heard")
         kinds = [frame.kind for frame in case.far.heard_now()]
-        assert kinds[-1] is MessageType.NOTIFICATION, "before the loop turns"
+        assert kinds[-1] is MessageType.NOTIFICATION
 
     log = run(tmp_path, what).log.getvalue()
-    assert 'bgp-down peer=router why="BFD: nothing was heard for the detection time"' in log
-
-
-@pytest.mark.parametrize(
-    ("more", "expected"),
-    [
-        ({"host": "192.0.2.9"}, {"peer": "192.0.2.9"}),
-        ({"host": "203.0.113.9"}, {"peer": "203.0.113.9", "multihop": True}),
-        ({"host": "192.0.2.9", "ebgp_multihop": True}, {"peer": "192.0.2.9", "multihop": True}),
-        ({"host": "fe80::9", "link": "eth0"}, {"peer": "fe80::9", "link": "eth0"}),
-    ],
-)
-def test_bfd_watches_one_hop_or_several(
-    more: dict[str, object], expected: dict[str, object]
-) -> None:
-    link = Link(
-        index=2,
-        name="eth0",
-        mac=Mac.parse("02:00:00:00:00:01"),
-        up=True,
-        addresses=(ip_interface("192.0.2.1/24"),),
-    )
-    profile = BFDProfile(key=Key("metallb-system", "fast"))
-    desired = replace(wanted(**more), bfd=profile)  # type: ignore[arg-type]
-    found = bfd_path(desired, (link,))
-    assert found == BfdPath(**{**expected, "peer": ip_address(str(expected["peer"]))})  # type: ignore[arg-type]
+    assert 'bgp-down peer=router why="BFD: nothing was heard"' in log
