@@ -8,7 +8,7 @@ change is a few stores into mapped memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -23,11 +23,11 @@ from onehop.adapters.bpf.loader import OBJECT, Loaded, preflight
 from onehop.adapters.bpf.netlink import Netlink, device_index
 from onehop.adapters.bpf.ports import reserve
 from onehop.adapters.bpf.records import Ring
-from onehop.adapters.bpf.tables import Row, Tables
+from onehop.adapters.bpf.tables import Row, Statistics, Tables
 from onehop.model.address import IPAddress
 from onehop.model.desired import DatapathDesired, Failure, FrontendDesired, Report
 from onehop.model.diff import Diff, diff, moved
-from onehop.model.reason import Reason, Refusal
+from onehop.model.reason import DATAPATH, Reason, Refusal
 from onehop.model.service import Frontend, Key, Protocol, TrafficPolicy
 
 PORTS = (49152, 65535)  # sources towards other nodes: above what hosts use by themselves
@@ -148,6 +148,19 @@ class Datapath:
     def rows(self) -> tuple[Row, ...]:
         """What stands in the kernel's maps, for people."""
         return self._tables.rows()
+
+    def refused_packets(self) -> Mapping[Reason, int]:
+        """Packets that were dropped or left to the host since the maps are there, by reason."""
+        kernel = self._loaded.maps["counters"]
+        found = {}
+        for number, reason in enumerate(DATAPATH, 1):
+            copies = kernel.lookup(number.to_bytes(4, "little")) or b""
+            found[reason] = sum(memoryview(copies).cast("Q"))
+        return found
+
+    def statistics(self) -> Iterator[tuple[Key, Statistics]]:
+        """What was carried for each Service, read one by one as they are asked for."""
+        return self._frontends.statistics()
 
     def sync(self, want: DatapathDesired, *, shrink: bool = True) -> Report:
         """Make the kernel hold `want`.

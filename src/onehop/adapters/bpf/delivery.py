@@ -54,8 +54,6 @@ class Delivery:
         self._clock = clock
         self._changes = Changes()
         self._ways: dict[IPAddress, Way] = {}
-        self._settled: set[int] = set()
-        self._seated: set[int] = set()
         self._idle: dict[int, float] = {}
         self._uplinks_done = False
         self._moved = False
@@ -76,7 +74,7 @@ class Delivery:
         self.notice()
         if self._moved:
             self._ways.clear()
-            self._settled.clear()
+            backends.unplace()
             self._uplinks_done = False
             self._drop_lost()
             self._moved = False
@@ -109,14 +107,13 @@ class Delivery:
 
     def _bring(self, backends: Backends, *, attach: bool) -> list[Failure]:
         failures: list[Failure] = []
-        self._settled &= backends.local
-        for number in sorted(backends.local - self._settled):
+        for number in sorted(backends.unplaced):
             address = backends.address(number)
             refusal = self._bring_one(backends, number, address, attach=attach)
             if refusal is not None:
                 failures.append(self._failure(f"backend {address}", refusal))
         if attach:
-            self._leave_idle({backends.link(number) for number in backends.local})
+            self._leave_idle(backends)
         return failures
 
     def _bring_one(
@@ -135,7 +132,7 @@ class Delivery:
             if backends.link(number) != way.device:
                 backends.set_link(number, way.device)
             if way.known:
-                self._settled.add(number)
+                backends.unplaced.discard(number)
         return None
 
     def _way(self, address: IPAddress) -> Way:
@@ -170,10 +167,10 @@ class Delivery:
             self._links.attach(seat)
         return attach
 
-    def _leave_idle(self, used: set[int]) -> None:
+    def _leave_idle(self, backends: Backends) -> None:
         now = self._clock()
         for seat in self._links.seats():
-            if seat.place is not Place.POD_INGRESS or seat.device in used:
+            if seat.place is not Place.POD_INGRESS or backends.uses(seat.device):
                 self._idle.pop(seat.device, None)
             elif now - self._idle.setdefault(seat.device, now) >= LINGER:
                 self._links.detach(seat)

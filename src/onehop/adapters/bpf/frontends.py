@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onehop.adapters.bpf import layout
@@ -11,7 +11,7 @@ from onehop.adapters.bpf.layout import Title, Word
 from onehop.adapters.bpf.numbers import Numbers
 from onehop.adapters.bpf.records import Backends, Ring, TableSlots
 from onehop.adapters.bpf.syscall import Map
-from onehop.adapters.bpf.tables import Tables
+from onehop.adapters.bpf.tables import Statistics, Tables, statistics
 from onehop.model.desired import FrontendDesired
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key, TrafficPolicy
@@ -167,6 +167,14 @@ class Frontends:
             self._statistics.update(_NUMBER.pack(entry.number), self._statistics.zero)
             self._numbers.give(entry.number)
         return len(entries)
+
+    def statistics(self) -> Iterator[tuple[Key, Statistics]]:
+        """What each Service has carried, read from the kernel one by one."""
+        numbers: dict[Key, list[int]] = {}
+        for entry in self.entries.values():
+            numbers.setdefault(entry.owner, []).append(entry.number)
+        for owner, mine in numbers.items():
+            yield owner, statistics(self._statistics, mine)
 
     def settle(self) -> None:
         """Give back the backends and tables that no word leads to any more."""

@@ -8,6 +8,7 @@ caller delays until no frontend leads there.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from onehop.adapters.bpf import layout
@@ -26,7 +27,11 @@ _LINK = layout.LINK_OFFSET // 4
 
 
 class Backends:
-    """The records of `backends`, by address and port."""
+    """The records of `backends`, by address and port.
+
+    `local` are the numbers of this node's own. `unplaced` are those of them whose device has yet
+    to be found: whoever finds it takes the number out.
+    """
 
     def __init__(self, kernel: Map, clock: Callable[[], float]) -> None:
         self._size = kernel.info.max_entries
@@ -35,7 +40,9 @@ class Backends:
         self._numbers = Numbers(1, self._size, clock)
         self._number_of: dict[bytes, int] = {}
         self._users = array("I", bytes(4 * self._size))
+        self._ends: Counter[int] = Counter()
         self.local: set[int] = set()
+        self.unplaced: set[int] = set()
 
     def adopt(self, members: Iterator[int]) -> None:
         """Count what a restart finds in use, once for each use; whatever else is there goes."""
@@ -51,6 +58,8 @@ class Backends:
             self._number_of[bytes(self._bytes[number * step : number * step + 18])] = number
             if self._bytes[number * step + 19] & layout.BACKEND_LOCAL:
                 self.local.add(number)
+                self._ends[self.link(number)] += 1
+        self.unplace()
         self._numbers.reserve(self._number_of.values())
 
     def acquire(self, backend: Backend) -> int | None:
@@ -71,17 +80,25 @@ class Backends:
             self._bytes[at + 1] = flags
         if self._bytes[at] != state:
             self._bytes[at] = state  # last: from here on the record counts
-        if backend.local:
+        if not backend.local:
+            self._leave(number)
+        elif number not in self.local:
             self.local.add(number)
-        else:
-            self._forget_link(number)
+            self.unplaced.add(number)
+            self._ends[self.link(number)] += 1
         self._users[number] += 1
         return number
 
-    def _forget_link(self, number: int) -> None:
+    def _leave(self, number: int) -> None:
         if number in self.local:
-            self.local.discard(number)
             self.set_link(number, 0)
+            self._ends[0] -= 1
+            self.local.discard(number)
+            self.unplaced.discard(number)
+
+    def unplace(self) -> None:
+        """Every local backend may be reached by another device now."""
+        self.unplaced = set(self.local)
 
     def release(self, number: int) -> None:
         """One use less; the last one marks the backend gone."""
@@ -91,7 +108,7 @@ class Backends:
         start = number * layout.BACKEND.size
         self._bytes[start + layout.STATE_OFFSET] = 0
         del self._number_of[bytes(self._bytes[start : start + 18])]
-        self.local.discard(number)
+        self._leave(number)
         self._numbers.give(number)
 
     def address(self, number: int) -> IPAddress:
@@ -105,7 +122,13 @@ class Backends:
 
     def set_link(self, number: int, device: int) -> None:
         """Deliver to a local backend through this device from now on."""
+        self._ends[self.link(number)] -= 1
+        self._ends[device] += 1
         self._links[number * _WORDS + _LINK] = device
+
+    def uses(self, device: int) -> bool:
+        """Whether a local backend is delivered to through this device."""
+        return self._ends[device] > 0
 
 
 class TableSlots:

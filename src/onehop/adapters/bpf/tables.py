@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,13 +143,6 @@ class Tables:
         )
         return backend, bool(link)
 
-    def _statistics(self, service: int) -> Statistics:
-        copies = self._maps["service_stats"].lookup(_NUMBER.pack(service)) or b""
-        packets, size, flows, drops = (
-            sum(column) for column in zip(*layout.STATISTICS.iter_unpack(copies), strict=True)
-        )
-        return Statistics(packets=packets, bytes=size, flows=flows, drops=drops)
-
     def rows(self) -> tuple[Row, ...]:
         """Every frontend, by its number."""
         rows: list[Row] = []
@@ -165,7 +158,7 @@ class Tables:
                     total=title.total,
                     backends=tuple(backend for backend, _ in found),
                     fast=sum(fast for _, fast in found),
-                    statistics=self._statistics(number),
+                    statistics=statistics(self._maps["service_stats"], (number,)),
                 )
             )
         return tuple(rows)
@@ -184,6 +177,15 @@ class Tables:
             by_service[row.service] = (*by_service.get(row.service, ()), frontend)
         addresses = map(layout.unpack_address, self._maps["node_addresses"].items())
         return DatapathDesired(frontends=by_service, node_addresses=tuple(addresses))
+
+
+def statistics(kernel: Map, services: Iterable[int]) -> Statistics:
+    """What these services have carried together, on all processors."""
+    copies = b"".join(kernel.lookup(_NUMBER.pack(service)) or b"" for service in services)
+    packets, size, flows, drops = (
+        sum(column) for column in zip(*layout.STATISTICS.iter_unpack(copies), strict=True)
+    )
+    return Statistics(packets=packets, bytes=size, flows=flows, drops=drops)
 
 
 def _exists(path: Path) -> bool:
