@@ -13,7 +13,7 @@ BENCH ?= all
 SECONDS_EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check fmt bench fuzz docs bpf kafka lock clean root
+.PHONY: help setup demo lab test check fmt bench fuzz docs bpf kafka kube lock clean root
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ $(BPF_OBJECT): $(STAMP) $(wildcard bpf/*.c bpf/*.h) tools/build_bpf.py
 
 kafka: $(STAMP) ## fetch Kafka's artifacts and build its class-data archive
 	@$(PYTHON) tools/setup_kafka.py # quick when all is there; they lie outside this folder
+
+kube: $(STAMP) ## build Kubernetes' and MetalLB's programs (`make test` does it while it runs)
+	@$(PYTHON) tools/kube_setup.py server metallb # quick when all is there
 
 root:
 	@[ "$$(id -u)" = 0 ] || { \
@@ -50,7 +53,7 @@ check: $(STAMP) ## format, lint, types, layers, house rules, unit tests
 	@.venv/bin/ruff check --quiet $(wildcard $(CODE))
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTHON) -m pytest -q -m 'not root and not lab and not kafka' tests/test_house.py \
+	@$(PYTHON) -m pytest -q -m 'not root and not lab and not kafka and not kube' tests/test_house.py \
 	  $(wildcard tests/unit tests/conformance tests/pipeline) $(PYTEST_ARGS)
 
 fmt: $(STAMP) ## format the code

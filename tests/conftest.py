@@ -7,8 +7,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("tests.kube.fixtures",)
+
 NEEDS_ROOT = ("root", "lab", "kafka")
-SECONDS = {"kafka": 300, "lab": 180, "root": 120}
+SECONDS = {"kafka": 300, "lab": 180, "root": 120, "kube": 120}
 
 settings.register_profile(
     "onehop",

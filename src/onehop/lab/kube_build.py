@@ -30,6 +30,7 @@ from onehop.lab.state import LabError
 
 KUBERNETES_VERSION = "1.37.1"
 METALLB_VERSION = "0.16.1"
+HELM_VERSION = "3.22.0"
 GO_AT_LEAST = (1, 26)
 SOURCES = Path(__file__).resolve().parents[3] / "tools" / "kube"
 ASSETS = "KUBEBUILDER_ASSETS"
@@ -80,7 +81,8 @@ METALLB = Module(
     packages=("go.universe.tf/metallb/controller", "go.universe.tf/metallb/speaker"),
     carried=("go.universe.tf/metallb", "config"),  # its CRDs and its RBAC
 )
-MODULES = {module.name: module for module in (SERVER, METALLB)}
+HELM = Module(name="helm", what=f"Helm {HELM_VERSION}", packages=("helm.sh/helm/v3/cmd/helm",))
+MODULES = {module.name: module for module in (SERVER, METALLB, HELM)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,165 @@
+"""The real API server for tests marked `kube`: built beside the other tests, then shared by all.
+
+The first build takes ten minutes and more. It starts when the first test does, as the least of
+the machine's concerns, and the tests that need it come last; whoever comes before it is done waits
+outside of any test's time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from onehop.lab.kube_build import HELM, METALLB, SERVER, BuildError, Module, installed
+from tests.kube.cluster import Cluster
+
+SETUP = Path(__file__).parents[2] / "tools" / "kube_setup.py"
+MARKS = {"kube": SERVER, "peers": METALLB, "helm": HELM}
+_BUILD = pytest.StashKey["Build"]()
+_CLUSTER = pytest.StashKey[Cluster]()
+
+
+class Build:
+    """The builds in the background: one process, which builds what is missing in turn."""
+
+    def __init__(self, modules: list[Module], log: Path) -> None:
+        self._log = log
+        # SCHED_IDLE: it gets what the tests leave, and nothing they want.
+        argv = ["chrt", "--idle", "0", "nice", "-n", "19", sys.executable, str(SETUP)]
+        with log.open("w") as output:
+            self._child = subprocess.Popen(
+                [*argv, *(module.name for module in modules)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C is for pytest, which then ends the group
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text().strip()
+
+    def wait(self) -> None:
+        self._child.wait()
+
+    def end(self) -> None:
+        """Stop the build if it runs; what was compiled stays in Go's cache."""
+        if self.is_running:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGTERM)
+        self._child.wait()
+
+
+def needed(items: list[pytest.Item]) -> list[Module]:
+    """What the tests need that is not there yet."""
+    marks = [mark for mark in MARKS if any(item.get_closest_marker(mark) for item in items)]
+    return [MARKS[mark] for mark in marks if _is_missing(MARKS[mark])]
+
+
+def _is_missing(module: Module) -> bool:
+    try:
+        return installed(module) is None
+    except BuildError:
+        return False  # no build would help: the fixture says why
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need the API server come last, the rest stays in its order."""
+    items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in MARKS))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start building, as the first thing after all tests are known."""
+    config = session.config
+    if config.option.collectonly or config.option.help:
+        return
+    modules = needed(session.items)
+    if modules:
+        factory = config._tmp_path_factory  # type: ignore[attr-defined]
+        config.stash[_BUILD] = Build(modules, factory.getbasetemp() / "kube_setup.log")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Wait for the build before the clock of the test starts."""
+    build = item.config.stash.get(_BUILD, None)
+    needs = any(item.get_closest_marker(mark) for mark in MARKS)
+    if needs and build is not None and build.is_running:
+        reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line("\nwaiting until Kubernetes is built, ten minutes at most")
+        build.wait()
+    return (yield)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What a test left stopped is started for the next."""
+    cluster = item.config.stash.get(_CLUSTER, None)
+    if cluster is not None:
+        cluster.repair()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no build behind."""
+    build = config.stash.get(_BUILD, None)
+    if build is not None:
+        build.end()
+
+
+def programs_of(module: Module, config: pytest.Config) -> Path:
+    """The folder of the programs of `module`, which the background has built."""
+    try:
+        found = installed(module)
+    except BuildError as failure:
+        pytest.fail(str(failure), pytrace=False)
+    if found is None:
+        build = config.stash.get(_BUILD, None)
+        said = build.said if build is not None else "its build never started: mark the test"
+        pytest.fail(f"{module.what} is not there.\n{said}", pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="session")
+def kube_programs(pytestconfig: pytest.Config) -> Path:
+    """The folder of kube-apiserver, kube-controller-manager, kube-proxy, kubectl and etcd."""
+    return programs_of(SERVER, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def metallb_programs(pytestconfig: pytest.Config) -> Path:
+    """The folder of MetalLB's controller and speaker, and of its `config` with CRDs and RBAC."""
+    return programs_of(METALLB, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def helm_program(pytestconfig: pytest.Config) -> Path:
+    """The program `helm`."""
+    return programs_of(HELM, pytestconfig) / "helm"
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    kube_programs: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
+    """The API server of this session, on the machine's loopback."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"), kube_programs)
+    try:
+        made.start()
+        pytestconfig.stash[_CLUSTER] = made
+        yield made
+    finally:
+        pytestconfig.stash.setdefault(_CLUSTER, made)
+        del pytestconfig.stash[_CLUSTER]
+        made.stop()
