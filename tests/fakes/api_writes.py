@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 TRICKS = ("drop", "close", "hang", "half", "chunked", "interim")
@@ -69,6 +70,8 @@ class ApiWrites:
         self.delay = 0.0
         self.on_write: Callable[[str, dict[str, Any]], None] = lambda path, body: None
         self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self._closed = False
         self.active = self.most_active = 0
         self._tokens = {"Bearer good"}
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -86,6 +89,7 @@ class ApiWrites:
             self.version += 1
             body.setdefault("metadata", {})["resourceVersion"] = str(self.version)
             self.objects[path] = body
+            self.changed.notify_all()
             return body
 
     def service(self, namespace: str, name: str, **status: Any) -> dict[str, Any]:
@@ -101,10 +105,12 @@ class ApiWrites:
         """Close all that are open, as a restart does."""
         with self.lock:
             for each in self._sockets:
-                each.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # it may have gone by itself
+                    each.shutdown(socket.SHUT_RDWR)
             self._sockets.clear()
 
     def close(self) -> None:
+        self._closed = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.break_connections()
@@ -155,11 +161,11 @@ class ApiWrites:
                 self.active -= 1
 
     def _tricked(self, connection: socket.socket, request: Seen, trick: Script | None) -> bool:
-        if trick == "drop":
+        if trick in ("drop", "hang"):
+            time.sleep(1.0 if trick == "hang" else 0.0)
             return False
-        if trick == "hang":
-            time.sleep(1.0)
-            return False
+        if "watch=1" in request.path:
+            return self._watched(connection, request)
         if isinstance(trick, tuple):
             status, headers, body = trick
         else:
@@ -178,6 +184,25 @@ class ApiWrites:
             headers = {**headers, "Connection": "close"}
         connection.sendall(_head(status, headers, len(body)) + body)
         return trick != "close"
+
+    def _watched(self, connection: socket.socket, request: Seen) -> bool:
+        """Every change of the one object that the field selector names."""
+        collection, _, query = request.path.partition("?")
+        name = query.partition("metadata.name%3D")[2].partition("&")[0]
+        shown = query.partition("resourceVersion=")[2].partition("&")[0]
+        connection.sendall(_head(200, {"Transfer-Encoding": "chunked"}, None))
+        while not self._closed:
+            with self.changed:
+                self.changed.wait(0.05)
+                now = self.objects.get(f"{collection}/{name}")
+            version = now["metadata"]["resourceVersion"] if now else ""
+            if version == shown:
+                continue
+            event = {"type": "MODIFIED" if now else "DELETED", "object": now or {"metadata": {}}}
+            line = _text(event) + b"\n"
+            connection.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+            shown = version
+        return False
 
     def _done(self, request: Seen) -> tuple[int, dict[str, str], bytes]:
         if request.headers.get("authorization") not in self._tokens:
@@ -215,7 +240,11 @@ class ApiWrites:
             if name in meta and meta[name] != old["metadata"].get(name):
                 return _status(409, f"Operation cannot be fulfilled: {name}")
         if old is not None:
+            is_merge = request.headers["content-type"] == "application/merge-patch+json"
+            kept = old.get("spec", {}) if is_merge else {}
             body = {**old, **body, "metadata": {**old["metadata"], **meta}}
+            if kept:
+                body["spec"] = {**kept, **body["spec"]}
         made = self.put(path, body)
         self.on_write(path, made)
         return 200, {}, _text(made)

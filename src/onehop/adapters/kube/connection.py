@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -125,23 +125,31 @@ class Connection:
             answer = self._once(request)
         return answer
 
-    def lines(self, request: Request, *, timeout: float) -> Iterator[bytes]:
-        """Send a request and yield the answer line by line; ends at its end or after `timeout`.
+    def lines(self, request: Request, *, idle: Callable[[], float]) -> Iterator[bytes]:
+        """Send a request and yield the answer line by line, until its end.
 
         Raises:
-            LostError: when the connection breaks, or the answer is an error.
+            LostError: when the connection breaks, the answer is an error, or nothing comes for
+                as long as `idle` says each time.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self._timeout
         self._send(request, deadline)
         head = self._head(deadline)
-        status = int(head[9:12])
-        if status >= 300 or not _CHUNKED.search(head):
+        if head[9:10] != b"2" or not _CHUNKED.search(head):
             self.close()
-            raise LostError(f"HTTP {status}", was_sent=True)
+            raise LostError(f"HTTP {head[9:12].decode(errors='replace')}", was_sent=True)
         rest = b""
-        for chunk in self._chunks(deadline):
+        for chunk in self._chunks(time.monotonic() + idle(), idle=idle):
             *whole, rest = (rest + chunk).split(b"\n")
             yield from whole
+
+    def interrupt(self) -> None:
+        """Have whatever waits for an answer fail now. The one method for another thread."""
+        there = self._socket
+        if there is not None:
+            with suppress(OSError):
+                # Not the method of a TLS socket, which takes the session from under its reader.
+                socket.socket.shutdown(there, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let go of the connection; the next request makes another."""
@@ -207,8 +215,13 @@ class Connection:
             if head[9:10] != b"1":
                 return head
 
-    def _chunks(self, deadline: float) -> Iterator[bytes]:
-        """The chunks of a body (RFC 9112 7.1); trailers are dropped."""
+    def _chunks(
+        self, deadline: float, *, idle: Callable[[], float] | None = None
+    ) -> Iterator[bytes]:
+        """The chunks of a body (RFC 9112 7.1); trailers are dropped.
+
+        With `idle` the deadline is that of the next chunk only.
+        """
         while True:
             line = self._line(deadline).split(b";")[0].strip()
             try:
@@ -220,8 +233,11 @@ class Connection:
                 while self._line(deadline):
                     pass
                 return
-            yield self._take(size, deadline)
+            chunk = self._take(size, deadline)
             self._take(2, deadline)
+            yield chunk
+            if idle is not None:
+                deadline = time.monotonic() + idle()
 
     def _line(self, deadline: float) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:

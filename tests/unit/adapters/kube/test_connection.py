@@ -154,7 +154,8 @@ def test_what_is_no_answer_is_a_lost_connection(head: bytes) -> None:
 def test_lines_come_as_they_are_sent(api: ApiWrites, connection: Connection) -> None:
     api.script.append("chunked")
     api.objects[PATH] = {"a": 1}
-    assert list(connection.lines(GET, timeout=1)) == []  # no end of line: it never was whole
+    # No end of line: it never was whole.
+    assert list(connection.lines(GET, idle=lambda: 1.0)) == []
     api.script.append((404, {}, b"{}"))
     with pytest.raises(LostError, match="HTTP 404"):
-        list(connection.lines(GET, timeout=1))
+        list(connection.lines(GET, idle=lambda: 1.0))
