@@ -64,10 +64,16 @@ def test_it_serves_inside_and_is_not_there_outside(
         assert client.get("/api/v1/nodes/node1")["metadata"]["name"] == "node1"
 
     # A program of the lab, born in the namespace, with nothing but a kubeconfig.
-    argv = [kube_programs / "kubectl", "--kubeconfig", site.kubeconfig, "get", "nodes", "-o=name"]
+    argv = [kube_programs / "kubectl", f"--kubeconfig={site.kubeconfig}"]
     home = {"HOME": str(site.directory)}
     with namespace.entered(netns):
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, env=home)
+        done = subprocess.run(
+            [*argv, "get", "node", "node1", "-o=name"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=home,
+        )
         assert _can_connect(site.port)
         assert _can_connect(site.etcd_port)
     assert done.stdout == "node/node1\n"
