@@ -12,6 +12,9 @@ from pathlib import Path
 
 import click
 
+from onehop.adapters.exposition import Metric
+from onehop.app import bgp_metrics, controller_metrics, speaker_metrics
+from onehop.app.metrics import CONTROLLER, SPEAKER
 from onehop.cli.main import main
 from onehop.model.reason import DATAPATH, Reason
 
@@ -69,6 +72,31 @@ def cli_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def metrics_page() -> str:
+    """What /metrics tells, process by process."""
+    # A list is whole once the modules that add to it are there.
+    assert bgp_metrics.SPEAKER is speaker_metrics.SPEAKER is SPEAKER
+    assert controller_metrics.CONTROLLER is CONTROLLER
+    lines = [
+        GENERATED,
+        "# Metrics",
+        "",
+        "`--metrics-address [HOST]:PORT` has a controller or speaker answer HTTP: `/metrics` in",
+        "the text format of Prometheus, `/healthz` while its loop turns, `/readyz` once it does",
+        "its work. Names that begin with `metallb_` have the meaning and the labels that MetalLB",
+        "gives them.",
+    ]
+    for title, metrics in (("Speaker", SPEAKER), ("Controller", CONTROLLER)):
+        lines += ["", f"## {title}", "", "| metric | kind | labels | what it tells |"]
+        lines += ["| --- | --- | --- | --- |", *map(_metric, metrics)]
+    return "\n".join(lines) + "\n"
+
+
+def _metric(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
+
+
 def conformance_page(folder: Path, title: str) -> str:
     """What the pages of one protocol show, clause by clause, in the order of the standards."""
     lines = [
@@ -123,7 +151,11 @@ def conformance_index() -> str:
 
 def pages() -> Mapping[str, str]:
     """All that is generated, by its path under docs."""
-    found = {"reference/reasons.md": reasons_page(), "reference/cli.md": cli_page()}
+    found = {
+        "reference/reasons.md": reasons_page(),
+        "reference/cli.md": cli_page(),
+        "reference/metrics.md": metrics_page(),
+    }
     for name, title in PROTOCOLS.items():
         found[f"conformance/{name}.md"] = conformance_page(PAGES / name, title)
     return found | {"conformance/README.md": conformance_index()}

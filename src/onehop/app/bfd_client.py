@@ -11,7 +11,9 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from onehop.app.bfd_lines import (
@@ -36,6 +38,21 @@ _RESTART, _RESTART_MOST = 0.1, 5.0
 _ENDS_WITHIN = 2.0
 _READ = 1 << 16
 _NO_STATISTICS = Statistics(sessions=(), discarded=MappingProxyType({}), unsent=0, lateness=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathState:
+    """A path that is watched, for metrics: how it stands and what was counted of it.
+
+    Packets are counted by the process, and so anew when that had to be started again.
+    """
+
+    path: Path
+    is_up: bool
+    ups: int
+    downs: int
+    sent: int
+    received: int
 
 
 def path_to(
@@ -69,6 +86,8 @@ class BfdClient:
         self._loop = loop
         self._wanted: dict[Path, BFDProfile] = {}
         self._up: set[Path] = set()
+        self._ups: Counter[Path] = Counter()
+        self._downs: Counter[Path] = Counter()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._read = bytearray()
@@ -109,6 +128,21 @@ class BfdClient:
     def session(self, path: Path) -> SessionStatistics | None:
         """The session as it was within the last second."""
         return next((one for one in self.statistics.sessions if one.path == path), None)
+
+    def states(self) -> tuple[PathState, ...]:
+        """Every path that is watched."""
+        seen = {one.path: one for one in self.statistics.sessions}
+        return tuple(
+            PathState(
+                path=path,
+                is_up=path in self._up,
+                ups=self._ups[path],
+                downs=self._downs[path],
+                sent=seen[path].sent if path in seen else 0,
+                received=seen[path].received if path in seen else 0,
+            )
+            for path in self._wanted
+        )
 
     def refusals(self, path: Path) -> tuple[Refusal, ...]:
         """What of this path's session is not as its profile asks."""
@@ -203,7 +237,12 @@ class BfdClient:
     def _take_fact(self, fact: Fact) -> None:
         if fact.path not in self._wanted:
             return  # the farewell of a session that nobody wants any more
-        (self._up.add if isinstance(fact, PathUp) else self._up.discard)(fact.path)
+        if isinstance(fact, PathUp):
+            self._up.add(fact.path)
+            self._ups[fact.path] += 1
+        else:
+            self._downs[fact.path] += fact.path in self._up
+            self._up.discard(fact.path)
         self._on_fact(fact)
 
     def _died(self) -> None:
@@ -211,6 +250,7 @@ class BfdClient:
         self._restart = self._loop.call_later(self._pause, self._start)
         self._pause = min(2 * self._pause, _RESTART_MOST)
         lost, self._up = self._up, set()
+        self._downs.update(lost)
         for path in lost:
             self._on_fact(PathDown(path=path, diagnostic=Diagnostic.NONE, is_administrative=True))
 

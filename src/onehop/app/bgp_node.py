@@ -26,6 +26,7 @@ from onehop.proto.bgp.terms import Restart
 _LOOK = 5.0  # seconds after which counters alone are worth a new report
 
 if TYPE_CHECKING:
+    from onehop.app.bfd_client import BfdClient
     from onehop.app.bgp_paths import Paths
 
 
@@ -86,6 +87,11 @@ class NodeBgp:
                 loop=self._loop,
             )
         self._paths.sync(peers, links)
+
+    @property
+    def bfd(self) -> BfdClient | None:
+        """Who watches the paths; None while no session depends on one."""
+        return None if self._paths is None else self._paths.bfd
 
     async def close(self) -> None:
         """Withdraw everything, end all sessions, and write that down."""

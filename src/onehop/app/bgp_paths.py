@@ -30,7 +30,7 @@ class Paths:
         self._log = log
         self._on_down = on_down
         self._on_change = on_change
-        self._bfd = BfdClient(on_fact=self.changed, loop=loop)
+        self.bfd = BfdClient(on_fact=self.changed, loop=loop)
         self._by_peer: dict[str, Path] = {}
 
     def sync(self, peers: Iterable[PeerDesired], links: tuple[Link, ...]) -> None:
@@ -41,7 +41,7 @@ class Paths:
             if desired.bfd is not None and desired.peer.address is not None:
                 path = self._by_peer[desired.name] = path_of(desired, links)
                 profiles[path] = desired.bfd
-        self._bfd.sync(profiles)
+        self.bfd.sync(profiles)
 
     def changed(self, fact: PathUp | PathDown) -> None:
         """A path that was switched off says nothing of itself (RFC 5882 3.2)."""
@@ -59,12 +59,12 @@ class Paths:
         path = self._by_peer.get(peer)
         if path is None:
             return ""
-        words = "up" if self._bfd.is_up(path) else "down"
-        return "; ".join([words, *map(str, self._bfd.refusals(path))])
+        words = "up" if self.bfd.is_up(path) else "down"
+        return "; ".join([words, *map(str, self.bfd.refusals(path))])
 
     def close(self) -> None:
         """Look at nothing any more."""
-        self._bfd.close()
+        self.bfd.close()
 
 
 def path_of(desired: PeerDesired, links: tuple[Link, ...]) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from onehop.adapters.telemetry import Log
 from onehop.app.loop import Ring
 from onehop.app.ports import Store
@@ -11,27 +14,45 @@ from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem
 
+if TYPE_CHECKING:
+    from onehop.app.metrics import RoundFigures
+
 
 class Controller:
     """One round: objects in, statuses out."""
 
-    def __init__(self, store: Store, log: Log, *, lb_class: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log: Log,
+        *,
+        lb_class: str | None = None,
+    ) -> None:
         self._store = store
         self._log = log
         self._allocator = Allocator(lb_class=lb_class)
         self._validator = Validator()
         self._told: frozenset[Problem] = frozenset()
-        self._last: ClusterDesired | None = None
+        self.figures: RoundFigures | None = None
+        self.decided: ClusterDesired | None = None
 
     def round(self) -> Report:
         """Decide and write; a store that has not listed everything yet is only read."""
+        begun = time.monotonic()
         objects = self._store.objects()
         self._tell(objects)
+        if self.figures is not None:
+            self.figures.problems = len(self._told)
+            self.figures.is_complete = objects.complete
         if not objects.complete:
             return Report()
         want = self._allocator.decide(objects)
+        decided = time.monotonic()
         self._tell_changes(want)
-        return self._store.sync(want)
+        report = self._store.sync(want)
+        if self.figures is not None:
+            self.figures.ended(begun=begun, decided=decided, failures=len(report.failures))
+        return report
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -50,7 +71,7 @@ class Controller:
         self._told = now
 
     def _tell_changes(self, want: ClusterDesired) -> None:
-        before = self._last.statuses if self._last is not None else {}
+        before = self.decided.statuses if self.decided is not None else {}
         for key, status in want.statuses.items():
             if before.get(key) is status or before.get(key) == status:
                 continue
@@ -59,4 +80,4 @@ class Controller:
             else:
                 addresses = ",".join(map(str, status.addresses))
                 self._log("allocated", service=key, addresses=addresses, pool=status.pool)
-        self._last = want
+        self.decided = want

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import (
@@ -15,7 +15,11 @@ from onehop.model.desired import (
 )
 from onehop.model.node import Link
 from onehop.model.objects import Objects
-from onehop.model.reason import Refusal
+from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Key
+
+if TYPE_CHECKING:
+    from onehop.adapters.bpf.tables import Statistics
 
 
 class Store(Protocol):
@@ -141,6 +145,14 @@ class Forwarding(Protocol):
         """A descriptor that turns readable when links or routes changed, or -1 for none."""
         ...
 
+    def refused_packets(self) -> Mapping[Reason, int]:
+        """Packets that were dropped or left to the host, by reason."""
+        ...
+
+    def statistics(self) -> Iterator[tuple[Key, Statistics]]:
+        """What was carried for each Service, read one by one as they are asked for."""
+        ...
+
     def close(self) -> None:
         """Let go of the maps; what is pinned goes on forwarding."""
         ...
@@ -157,6 +169,14 @@ class NoDatapath:
     def fileno(self) -> int:
         """Nothing to watch."""
         return -1
+
+    def refused_packets(self) -> Mapping[Reason, int]:
+        """Another program counts."""
+        return {}
+
+    def statistics(self) -> Iterator[tuple[Key, Statistics]]:
+        """Another program counts."""
+        return iter(())
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -48,6 +48,7 @@ class SpeakerSettings:
     hook: str = "auto"
     ignore_exclude_label: bool = False
     bgp_listen: tuple[IPAddress, ...] = ()
+    metrics_address: tuple[str, int] | None = None
 
 
 def run_speaker(settings: SpeakerSettings) -> Refusal | None:
@@ -65,8 +66,7 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
         datapath = _datapath(settings, store, links.links())
         if isinstance(datapath, Refusal):
             return datapath
-        asyncio.run(_serve(settings, store, links, datapath, restart))
-    return None
+        return asyncio.run(_serve(settings, store, links, datapath, restart))
 
 
 async def _serve(
@@ -75,7 +75,7 @@ async def _serve(
     links: Links,
     datapath: Forwarding,
     restart: Restart,
-) -> None:
+) -> Refusal | None:
     log = Log()
     speaker: Speaker | None = None
 
@@ -83,6 +83,14 @@ async def _serve(
         if speaker is not None:
             speaker.conflict(fact)
 
+    announcers = Announcers(on_fact=conflict)
+    bgp = NodeBgp(
+        settings.node,
+        log=log,
+        report_file=report_path(settings.state, settings.node),
+        listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
+        restart=restart,
+    )
     speaker = Speaker(
         DecisionRules(
             node=settings.node,
@@ -92,22 +100,40 @@ async def _serve(
         ),
         store=store,
         links=links,
-        announcers=Announcers(on_fact=conflict),
+        announcers=announcers,
         datapath=datapath,
-        bgp=NodeBgp(
-            settings.node,
-            log=log,
-            report_file=report_path(settings.state, settings.node),
-            listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
-            restart=restart,
-        ),
+        bgp=bgp,
         statuses=NodeStatusTeller(
             settings.node, NodeStatusFiles(settings.state, settings.node), log=log
         ),
         log=log,
         report_file=settings.state / "nodes" / f"{settings.node}.json",
     )
-    await speaker.run()
+    return await _run(
+        settings.metrics_address, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp
+    )
+
+
+async def _run(
+    metrics_address: tuple[str, int] | None,
+    speaker: Speaker,
+    store: Manifests,
+    *,
+    announcers: Announcers,
+    datapath: Forwarding,
+    bgp: NodeBgp,
+) -> Refusal | None:
+    if metrics_address is None:
+        await speaker.run()
+        return None
+    # Whoever does not ask for metrics does not wait for their import either.
+    from onehop.app.metrics import serve
+    from onehop.app.speaker_metrics import SpeakerFigures
+
+    figures = SpeakerFigures(
+        speaker, staleness=store.staleness, announcers=announcers, datapath=datapath, bgp=bgp
+    )
+    return await serve(metrics_address, figures, speaker.run)
 
 
 def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:

@@ -14,6 +14,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import difference
@@ -33,8 +34,12 @@ from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import DatapathDesired, NodeDesired, Report
+from onehop.model.objects import Objects
 from onehop.model.reason import Reason, Refusal
 from onehop.proto.machine import AddressConflict
+
+if TYPE_CHECKING:
+    from onehop.app.metrics import RoundFigures
 
 
 class Speaker:
@@ -64,28 +69,51 @@ class Speaker:
         self._log = log
         self._report_file = report_file
         self._conflicts: dict[str, int] = {}
-        self._wanted = NodeDesired(datapath=DatapathDesired())
+        self.figures: RoundFigures | None = None
+        self.wanted = NodeDesired(datapath=DatapathDesired())
+        self.objects = Objects()
         self._told: tuple[PeerDesired, ...] = ()
         self._failures: tuple[str, ...] = ()
 
     def round(self) -> Report:
         """Decide on what is known now and carry it out."""
+        begun = time.monotonic()
         snapshot = Snapshot(objects=self._store.objects(), links=self._links.links())
         want = self._decider.decide(snapshot)
+        decided = time.monotonic()
         if not snapshot.complete:
             want = replace(
-                want, announcements=self._wanted.announcements, peers=self._wanted.peers
+                want,
+                announcements=self.wanted.announcements,
+                peers=self.wanted.peers,
+                announced=self.wanted.announced,
+                advertised=self.wanted.advertised,
             )
         report = self._carry_out(want, snapshot)
         if snapshot.complete:
             self._statuses.sync(want)
         self._tell(want)
-        self._wanted = want
+        self.wanted, self.objects = want, snapshot.objects
         failures = tuple(f"{f.subject}: {f.refusal}" for f in report.failures)
         if failures != self._failures:
             self._failures = failures
             self._write_report()
+        if self.figures is not None:
+            self._count(self.figures, begun, decided, report)
         return report
+
+    def _count(self, figures: RoundFigures, begun: float, decided: float, report: Report) -> None:
+        # A BGPPeer that is meant for other nodes is no fault.
+        refused = self.wanted.peers_refused.values()
+        faulty = sum(each.reason is not Reason.PEER_NOT_SELECTED for each in refused)
+        figures.problems = len(self.objects.problems) + faulty
+        figures.is_complete = self.objects.complete
+        figures.ended(begun=begun, decided=decided, failures=len(report.failures))
+
+    @property
+    def node(self) -> str:
+        """The node that is decided for."""
+        return self._rules.node
 
     def conflict(self, fact: AddressConflict) -> None:
         """Another host claims an address of ours: said, counted, never fought over."""
@@ -136,9 +164,9 @@ class Speaker:
         )
 
     def _tell(self, want: NodeDesired) -> None:
-        if want.announcements is self._wanted.announcements:
+        if want.announcements is self.wanted.announcements:
             return
-        gone, come = difference(self._wanted.announcements, want.announcements)
+        gone, come = difference(self.wanted.announcements, want.announcements)
         before, now = {item.address for item in gone}, {item.address for item in come}
         for address in sorted(now - before, key=str):
             self._log("announced", address=address)

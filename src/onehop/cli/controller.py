@@ -14,7 +14,13 @@ from onehop.cli import options
 @options.manifests
 @options.state
 @options.lb_class
-def controller(folder: Path, state: Path | None, lb_class: str | None) -> None:
+@options.metrics_address
+def controller(
+    folder: Path,
+    state: Path | None,
+    lb_class: str | None,
+    metrics_address: options.HostPort | None,
+) -> None:
     """Give Services of type LoadBalancer their addresses from IPAddressPools."""
     from onehop.adapters.manifests import Manifests
     from onehop.adapters.telemetry import Log
@@ -24,7 +30,17 @@ def controller(folder: Path, state: Path | None, lb_class: str | None) -> None:
         store = Manifests(folder, state=state)
     except (OSError, ValueError) as error:
         raise click.ClickException(f"--manifests {folder}: {error}") from error
+    made = Controller(store, Log(), lb_class=lb_class)
     try:
-        asyncio.run(Controller(store, Log(), lb_class=lb_class).run())
+        if metrics_address is None:
+            asyncio.run(made.run())
+            return
+        from onehop.app.controller_metrics import ControllerFigures
+        from onehop.app.metrics import serve
+
+        figures = ControllerFigures(made, store=store, staleness=store.staleness)
+        refusal = asyncio.run(serve(metrics_address, figures, made.run))
+        if refusal is not None:
+            raise click.ClickException(str(refusal))
     finally:
         store.close()

@@ -6,6 +6,25 @@ from pathlib import Path
 
 import click
 
+HostPort = tuple[str, int]
+
+
+def _host_port(
+    context: click.Context, param: click.Parameter, value: str | None
+) -> HostPort | None:
+    """`[HOST]:PORT` as host and port; no host is every address of the machine."""
+    del context, param
+    if value is None:
+        return None
+    host, colon, port = value.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or (":" in host and not is_bracketed):
+        raise click.BadParameter(f"{value} is not [HOST]:PORT, such as :7472 or [::1]:7472")
+    if not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"'{port}' is no port: 0 to 65535")
+    return (host[1:-1] if is_bracketed else host, int(port))
+
+
 manifests = click.option(
     "--manifests",
     "folder",
@@ -34,6 +53,14 @@ bpf_dir = click.option(
     show_default=True,
     type=click.Path(path_type=Path),
     help="Folder on a bpffs where the speaker pins the datapath.",
+)
+
+metrics_address = click.option(
+    "--metrics-address",
+    envvar="ONEHOP_METRICS_ADDRESS",
+    metavar="[HOST]:PORT",
+    callback=_host_port,
+    help="Where to answer HTTP for /metrics, /healthz and /readyz.  [default: nowhere]",
 )
 
 output = click.option(

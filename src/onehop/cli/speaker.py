@@ -46,6 +46,7 @@ from onehop.model.reason import Refusal
     metavar="ADDRESS",
     help="Address where BGP peers may connect to us, port 179; may be repeated.  [default: none]",
 )
+@options.metrics_address
 @click.option("--ignore-exclude-lb", is_flag=True, help="Announce from excluded nodes too.")
 def speaker(
     *,
@@ -59,6 +60,7 @@ def speaker(
     uplinks: tuple[str, ...],
     hook: str,
     bgp_listen: tuple[str, ...],
+    metrics_address: options.HostPort | None,
     ignore_exclude_lb: bool,
 ) -> None:
     """Announce addresses and forward their traffic on one node."""
@@ -74,6 +76,7 @@ def speaker(
             uplinks=uplinks,
             hook=hook,
             bgp_listen=_addresses(bgp_listen),
+            metrics_address=metrics_address,
             ignore_exclude_label=ignore_exclude_lb,
         )
     )

@@ -27,6 +27,9 @@ class Reason(Enum):
     POOL_OVERLAP = ("PoolOverlap", "the pool shares addresses with another pool", "error")
     DUPLICATE_OBJECT = ("DuplicateObject", "two files hold an object of this name", "error")
     UNKNOWN_POOL = ("UnknownPool", "no pool has this name", "warning")
+    API_UNREACHABLE = ("ApiUnreachable", "the API server does not answer", "error")
+    KIND_MISSING = ("KindMissing", "the API server does not serve this kind", "warning")
+    KIND_REFUSED = ("KindRefused", "the API server does not let this kind be read", "error")
     # allocation
     NO_POOLS = ("NoPools", "there is no IPAddressPool", "warning")
     NO_CLUSTER_IP = ("NoClusterIP", "the Service has no cluster IP yet", "info")
@@ -115,6 +118,7 @@ class Reason(Enum):
     MAP_FULL = ("MapFull", "a map of the datapath is full", "error")
     BACKEND_UNROUTED = ("BackendUnrouted", "no route leads to the local backend", "warning")
     DATAPATH_FAILED = ("DatapathFailed", "the datapath could not be programmed", "error")
+    LISTEN_FAILED = ("ListenFailed", "the address cannot be listened at", "error")
     LINK_FAILED = ("LinkFailed", "the link could not be opened", "error")
     STATUS_UNWRITABLE = ("StatusUnwritable", "the status could not be written", "error")
     # the datapath, packet by packet: dropped

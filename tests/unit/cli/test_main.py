@@ -44,6 +44,21 @@ def test_each_command_explains_itself(command: str) -> None:
         (("controller",), 2, "Missing option '--manifests'"),
         (("controller", "--manifests", "/no/such"), 2, "does not exist"),
         (("speaker", "--manifests", "/"), 2, "Missing option '--node-name'"),
+        (
+            ("controller", "--manifests", "/tmp", "--metrics-address", "7472"),
+            2,
+            "7472 is not [HOST]:PORT, such as :7472 or [::1]:7472",
+        ),
+        (
+            ("controller", "--manifests", "/tmp", "--metrics-address", "::1:7472"),
+            2,
+            "::1:7472 is not [HOST]:PORT",
+        ),
+        (
+            ("controller", "--manifests", "/tmp", "--metrics-address", ":http"),
+            2,
+            "'http' is no port: 0 to 65535",
+        ),
         (("service", "list", "--bpf-dir", "/no/such"), 1, "no onehop datapath is pinned there"),
         (("lab", "tour", "--scene", "10"), 2, "'10' is not one of"),
     ],
@@ -73,3 +88,14 @@ def test_explain_speaks_json_and_yaml_alike(folder: Path) -> None:
     as_json = json.loads(called(*words, "json").output)
     assert as_json == yaml.safe_load(called(*words, "yaml").output)
     assert as_json["service"] == "kafka/kafka-0"
+
+
+@pytest.mark.parametrize("command", ["controller", "speaker"])
+def test_metrics_at_an_address_that_is_not_ours_are_refused(folder: Path, command: str) -> None:
+    words = [command, "--manifests", str(folder), "--metrics-address", "[2001:db8::77]:7472"]
+    if command == "speaker":
+        words += ["--node-name", "node1", "--datapath", "none"]
+    done = called(*words)
+    assert done.exit_code == 1
+    assert "ListenFailed" in done.output
+    assert "--metrics-address [2001:db8::77]:7472" in done.output

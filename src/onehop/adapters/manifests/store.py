@@ -53,6 +53,7 @@ class Manifests:
         self._tree = Tree(self._inotify, root, skipped=self._state.root)
         self._catalog = Catalog()
         self._objects = Objects()
+        self._lost_at: float | None = None
 
     def objects(self) -> Objects:
         """All objects as of the last `refresh`; the identical value while nothing changed."""
@@ -75,6 +76,10 @@ class Manifests:
     def _refreshed(self) -> bool:
         events = self._inotify.events()
         touched = self._load(events)
+        if self._tree.present:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = time.monotonic()
         keys = self._state.refresh(events)
         touched |= {ObjectId("Service", key) for key in keys}
         return self._publish(touched)
@@ -85,6 +90,10 @@ class Manifests:
         What cannot be written is reported and tried again by the next call.
         """
         return self._state.sync(want)
+
+    def staleness(self) -> float:
+        """For how many seconds the folder has been out of reach; 0 while it is there."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     def close(self) -> None:
         """Stop watching; twice is fine."""
