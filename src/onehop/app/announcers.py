@@ -68,9 +68,9 @@ class _Port:
         self._driver = Driver(self.machine, send=self._socket.send, on_fact=on_fact, loop=loop)
         loop.add_reader(self._socket.fileno(), self._frames_arrived)
 
-    def set_addresses(self, addresses: frozenset[IPAddress]) -> None:
-        """Answer for these addresses; new ones are announced before this returns."""
-        self._driver.perform(self.machine.set_addresses(addresses, self._driver.now()))
+    def change(self, come: Iterable[IPAddress], gone: Iterable[IPAddress]) -> None:
+        """Answer for these as well, and for those no more; new ones are announced at once."""
+        self._driver.perform(self.machine.change_addresses(come, gone, self._driver.now()))
         self._driver.rearm()
         # After the announcement: a client that learnt from it need not ask.
         self._memberships.sync(self.machine.groups)
@@ -139,29 +139,32 @@ class Announcers:
         failures: list[Failure] = []
         for place, link in places.items():
             if place in self._wanted:
-                touched = self._want(place, gone, come)
+                added, removed = self._want(place, gone, come)
             else:
                 self._wanted[place] = set()
-                touched = self._want(place, (), announcements)
-            changed += touched
-            failures += self._serve(place, link, touched > 0)
+                added, removed = self._want(place, (), announcements)
+            changed += len(added) + len(removed)
+            failures += self._serve(place, link, added, removed)
         self._failed = bool(failures)
         return Report(changed=changed, failures=tuple(failures))
 
     def _want(
         self, place: _Place, gone: Iterable[Announcement], come: Iterable[Announcement]
-    ) -> int:
-        """Take a difference into what is wanted at a place; how many addresses it touches."""
+    ) -> tuple[set[IPAddress], set[IPAddress]]:
+        """Take a difference into what is wanted at a place: what it adds and removes there."""
         wanted = self._wanted[place]
         added = {announcement.address for announcement in come if place.covers(announcement)}
         removed = {announcement.address for announcement in gone if place.covers(announcement)}
         removed -= added
+        removed &= wanted
         added -= wanted
         wanted -= removed
         wanted |= added
-        return len(removed) + len(added)
+        return added, removed
 
-    def _serve(self, place: _Place, link: Link, is_touched: bool) -> list[Failure]:
+    def _serve(
+        self, place: _Place, link: Link, come: set[IPAddress], gone: set[IPAddress]
+    ) -> list[Failure]:
         """Have a port for a place once addresses are wanted there.
 
         It stays when none is left: to close it takes the kernel some 10 ms, and the address that
@@ -174,15 +177,15 @@ class Announcers:
             if port is None:
                 port = _Port(link, place, on_fact=self._on_fact, loop=self._loop)
                 self._ports[place] = port
-                is_touched = True
+                come, gone = self._wanted[place], set()
         except FrameError as error:
             # A capability that is missing now will be missing in a second.
             can_mend = error.refusal.reason is not Reason.CAPABILITY_MISSING
             retry_at = self._loop.time() + RETRY if can_mend else None
             return [Failure(subject=f"link {link.name}", refusal=error.refusal, retry_at=retry_at)]
         port.machine.set_siblings(self._macs)
-        if is_touched or port.failures():
-            port.set_addresses(frozenset(self._wanted[place]))
+        if come or gone or port.failures():
+            port.change(come, gone)
         return port.failures()
 
     def _leave(self, place: _Place) -> int:

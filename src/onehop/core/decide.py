@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import TypeVar
 
 from onehop.core.advertiser import Advertised, Advertiser, ServiceAdvertised
 from onehop.core.elect import owns, ranking
@@ -36,14 +35,13 @@ from onehop.core.validate import usable_pools
 from onehop.model.address import IPAddress
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.desired import Announcement, DatapathDesired, FrontendDesired, NodeDesired
-from onehop.model.diff import moved
+from onehop.model.diff import Edition, edited, moved
 from onehop.model.node import Node
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import EndpointSlice, Key, Service, TrafficPolicy
 
 _NO_LOCAL_ENDPOINT = Refusal(reason=Reason.NO_LOCAL_ENDPOINT)
 _NOT_OWNER = Refusal(reason=Reason.NOT_OWNER)
-_V = TypeVar("_V")
 
 
 def _none_refused() -> Mapping[str, Refusal]:
@@ -252,9 +250,9 @@ class NodeDecider:
         self._slices = SliceIndex()
         self._services: Mapping[Key, Service] = {}
         self._verdicts: dict[Key, ServiceVerdict] = {}
-        self._frontends: dict[Key, tuple[FrontendDesired, ...]] = {}
-        self._announced: Mapping[Key, tuple[Announcement, ...]] = {}
-        self._withheld: dict[Key, Refusal] = {}
+        self._frontends: Mapping[Key, tuple[FrontendDesired, ...]] = Edition({}, {})
+        self._announced: Mapping[Key, tuple[Announcement, ...]] = Edition({}, {})
+        self._withheld: Mapping[Key, Refusal] = Edition({}, {})
         self._announcements: tuple[Announcement, ...] = ()
         self._holders: Counter[IPAddress] = Counter()  # Services that announce an address
         self._advertiser = Advertiser(ignore_exclude_label=rules.ignore_exclude_label)
@@ -297,9 +295,9 @@ class NodeDecider:
 
     def _replace(self, touched: set[Key]) -> None:
         assert self._config is not None, "a configuration precedes every verdict"
-        frontends, withheld = dict(self._frontends), dict(self._withheld)
-        announced = dict(self._announced)
-        has_moved = False
+        frontends: dict[Key, tuple[FrontendDesired, ...] | None] = {}
+        announced: dict[Key, tuple[Announcement, ...] | None] = {}
+        withheld: dict[Key, Refusal | None] = {}
         for key in touched:
             service = self._services.get(key)
             if service is None:
@@ -308,31 +306,25 @@ class NodeDecider:
             else:
                 verdict = _verdict(service, self._slices.of(key), self._config)
                 self._verdicts[key] = verdict
-            has_moved |= self._announce(announced, key, verdict.announcements)
-            _put(frontends, key, verdict.frontends)
-            _put(withheld, key, verdict.withheld)
-        self._frontends, self._withheld = frontends, withheld
-        if has_moved:
-            self._announced = announced
-            self._announcements = self._merged(announced)
+            frontends[key] = verdict.frontends or None
+            announced[key] = verdict.announcements or None
+            withheld[key] = verdict.withheld
+        self._frontends = edited(self._frontends, frontends)
+        self._withheld = edited(self._withheld, withheld)
+        self._announce(edited(self._announced, announced))
 
-    def _announce(
-        self,
-        announced: dict[Key, tuple[Announcement, ...]],
-        key: Key,
-        announcements: tuple[Announcement, ...],
-    ) -> bool:
-        """Keep what a Service announces; whether that differs from before."""
-        old = announced.get(key, ())
-        if announcements == old:
-            return False
-        self._holders.subtract(item.address for item in old)
-        self._holders.update(item.address for item in announcements)
-        for item in old:
+    def _announce(self, announced: Mapping[Key, tuple[Announcement, ...]]) -> None:
+        gone, come = moved(self._announced, announced)
+        if not gone and not come:
+            return
+        for item in chain.from_iterable(gone.values()):
+            self._holders[item.address] -= 1
+        self._holders.update(item.address for item in chain.from_iterable(come.values()))
+        for item in chain.from_iterable(gone.values()):
             if not self._holders[item.address]:
                 del self._holders[item.address]
-        _put(announced, key, announcements)
-        return True
+        self._announced = announced
+        self._announcements = self._merged(announced)
 
     def _merged(
         self, announced: Mapping[Key, tuple[Announcement, ...]]
@@ -355,14 +347,6 @@ class NodeDecider:
             announced=self._announced,
             advertised=advertised.services,
         )
-
-
-def _put(table: dict[Key, _V], key: Key, value: _V | None) -> None:
-    """Hold a value in its key's old place, so that tables stay aligned to compare; or nothing."""
-    if value:
-        table[key] = value
-    else:
-        table.pop(key, None)
 
 
 def _united(every: Iterable[Announcement]) -> tuple[Announcement, ...]:

@@ -15,7 +15,7 @@ claims it: which node owns an address is decided elsewhere, from more than one l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
@@ -64,7 +64,6 @@ class Announcer(ABC):
     def __init__(self, *, mac: Mac, repeats: tuple[float, ...]) -> None:
         self._mac = mac
         self._siblings: frozenset[bytes] = frozenset()
-        self._wanted: frozenset[IPAddress] = frozenset()
         self._holdings: dict[bytes, Holding] = {}
         self._schedule = Schedule(repeats)
         self._conflicts = Conflicts()
@@ -99,15 +98,21 @@ class Announcer(ABC):
 
     def set_addresses(self, addresses: frozenset[IPAddress], now: float) -> tuple[Effect, ...]:
         """These addresses, and no others, are wanted on the link; new ones are announced."""
-        for address in self._wanted - addresses:
+        held = frozenset(holding.address for holding in self._holdings.values())
+        return self.change_addresses(addresses - held, held - addresses, now)
+
+    def change_addresses(
+        self, come: Iterable[IPAddress], gone: Iterable[IPAddress], now: float
+    ) -> tuple[Effect, ...]:
+        """The same, told by the difference: one address among thousands costs one."""
+        for address in gone:
             self._release(self._holdings.pop(address.packed))
             self._schedule.forget(address.packed)
             self._conflicts.forget(address.packed)
         # Sorted, so that equal inputs give equal outputs.
-        for address in sorted(addresses - self._wanted, key=_packed):
+        for address in sorted(come, key=_packed):
             self._holdings[address.packed] = self._hold(address)
             self._schedule.start(address.packed)
-        self._wanted = addresses
         return tuple(self._announcements_due(now))
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.model.diff import diff, grow, moved
+from onehop.model.diff import Edition, diff, edited, grow, moved
 
 tables = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
 
@@ -73,3 +74,57 @@ def test_what_moved_is_told_by_identity(keys: list[int], edits: list[tuple[str, 
 def test_nothing_moved_between_a_mapping_and_itself() -> None:
     table = {1: Named(1)}
     assert moved(table, table) == ({}, {})
+
+
+edits = st.dictionaries(st.integers(0, 9), st.none() | st.builds(Named, st.integers(0, 9)))
+
+
+@given(st.lists(st.integers(0, 9), unique=True), edits, edits)
+def test_an_edition_tells_what_moved_since_the_one_it_was_made_from(
+    keys: list[int], first: dict[int, Named | None], second: dict[int, Named | None]
+) -> None:
+    have = edited({key: Named(key) for key in keys}, first)
+    want = edited(have, second)
+    gone, come = moved(have, want)
+    assert gone == {k: v for k, v in have.items() if want.get(k) is not v}
+    assert come == {k: v for k, v in want.items() if have.get(k) is not v}
+
+
+def test_an_edition_knows_nothing_of_what_it_was_not_made_from() -> None:
+    first = edited({}, {1: "a"})
+    second = edited(first, {2: "b"})
+    third = edited(second, {1: None})
+    assert isinstance(third, Edition)
+    assert third.since(first) is None
+    assert third.since(dict(second)) is None
+    assert third.since(second) == (1,)
+    assert moved(first, third)[1] == {2: "b"}
+
+
+def test_edits_that_change_nothing_give_the_identical_mapping() -> None:
+    have = edited({}, {1: (1, 2)})
+    assert edited(have, {1: (1, int("2")), 3: None}) is have
+    assert edited(have, {2: (3,)})[1] is have[1]
+
+
+def test_an_entry_that_is_edited_keeps_its_place() -> None:
+    have = edited({}, {1: "a", 2: "b", 3: "c"})
+    assert list(edited(have, {1: "d", 2: None, 4: "e"}).items()) == [(1, "d"), (3, "c"), (4, "e")]
+
+
+def test_an_edition_is_never_written_to() -> None:
+    have = edited({}, {1: "a"})
+    assert isinstance(have, Edition)
+    for write in (
+        lambda: have.__setitem__(2, "b"),
+        lambda: have.__delitem__(1),
+        lambda: have.update({2: "b"}),
+        lambda: have.pop(1),
+        lambda: have.popitem(),
+        lambda: have.clear(),
+        lambda: have.setdefault(2, "b"),
+        lambda: have.__ior__({2: "b"}),
+    ):
+        with pytest.raises(TypeError, match="never changed"):
+            write()
+    assert have == {1: "a"}
