@@ -84,13 +84,7 @@ async def _serve(
             speaker.conflict(fact)
 
     announcers = Announcers(on_fact=conflict)
-    bgp = NodeBgp(
-        settings.node,
-        log=log,
-        report_file=report_path(settings.state, settings.node),
-        listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
-        restart=restart,
-    )
+    bgp = _bgp(settings, log, restart)
     speaker = Speaker(
         DecisionRules(
             node=settings.node,
@@ -111,6 +105,16 @@ async def _serve(
     )
     return await _run(
         settings.metrics_address, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp
+    )
+
+
+def _bgp(settings: SpeakerSettings, log: Log, restart: Restart) -> NodeBgp:
+    return NodeBgp(
+        settings.node,
+        log=log,
+        report_file=report_path(settings.state, settings.node),
+        listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
+        restart=restart,
     )
 
 
