@@ -1,0 +1,355 @@
+"""A reflector: lists one source in pages, then watches it, for ever.
+
+It goes on where it stopped as long as the server knows that version, and lists anew when it does
+not (410). A list is compared with what is known: only what differs is news. After a lost
+connection it first looks whether the server's version went back, as after a restore of its
+database from a backup: a watch from a version that is still to come would hear nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from onehop.adapters.kube.cache import Shelf
+from onehop.adapters.kube.structs import Bookmark, Event, Page, Status
+from onehop.adapters.kube.watch import Answer, Channel, LostError, QuietError
+from onehop.model.reason import Reason
+from onehop.model.service import Key
+
+_PAGE = msgspec.json.Decoder(Page)
+_EVENT = msgspec.json.Decoder(Event)
+_BOOKMARK = msgspec.json.Decoder(Bookmark)
+_STATUS = msgspec.json.Decoder(Status)
+_UNAUTHORIZED, _MISSING, _GONE, _THROTTLED = 401, 404, 410, 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """All spans, in seconds, and the size of a page."""
+
+    answer: float = 30.0
+    inactivity: float = 100.0  # bookmarks come every 60 s
+    watch: tuple[float, float] = (300.0, 590.0)
+    brief: float = 1.0  # a watch that ends sooner with no event was none
+    first_pause: float = 0.2
+    last_pause: float = 3.0  # so that all are back within 5 s after the server is
+    first_slow: float = 1.0  # for what needs a person
+    last_slow: float = 30.0
+    spacing: float = 0.25  # between tries of all reflectors while the server is away
+    page: int = 500
+
+
+class RefusedError(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, why: str, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+        self.retry_after = retry_after
+
+
+class GoneError(Exception):
+    """The version, or the page of a list, that was asked for is there no longer."""
+
+
+class Pace:
+    """What all reflectors of a process share: how often a server that is away is tried."""
+
+    def __init__(self, spacing: float) -> None:
+        self._spacing = spacing
+        self._turns = asyncio.Lock()
+        self._next = 0.0
+        self._is_away = False
+        self._back = asyncio.Event()
+
+    def failed(self) -> None:
+        """A try failed."""
+        self._is_away = True
+        self._back.clear()
+
+    def answered(self) -> None:
+        """The server answered: nobody has to wait any longer."""
+        self._is_away = False
+        self._back.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, or until the server answers somebody; then for one's turn."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._back.wait()
+        except TimeoutError:
+            pass
+        async with self._turns:
+            wait = self._next - time.monotonic()
+            if self._is_away and wait > 0:
+                await asyncio.sleep(wait)
+            self._next = time.monotonic() + self._spacing
+
+
+class Watcher(Protocol):
+    """Who is told how a reflector fares."""
+
+    def settled(self, shelf: Shelf) -> None:
+        """The source was listed once, or it is clear that it cannot be."""
+        ...
+
+    def heard(self, shelf: Shelf) -> None:
+        """Something was heard: what was heard may be told on."""
+        ...
+
+    def refused(self, shelf: Shelf, reason: Reason, detail: str) -> None:
+        """The source cannot be read, though the server answers."""
+        ...
+
+    def lost(self, shelf: Shelf, why: str) -> None:
+        """The server cannot be reached, again."""
+        ...
+
+    def fine(self, shelf: Shelf) -> None:
+        """The source is read."""
+        ...
+
+
+class Reflector:
+    """One source, on a connection of its own."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        channel: Channel,
+        *,
+        watcher: Watcher,
+        pace: Pace,
+        timing: Timing,
+        jitter: Callable[[float, float], float] = random.uniform,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._shelf = shelf
+        self._source = shelf.source
+        self._channel = channel
+        self._watcher = watcher
+        self._pace = pace
+        self._timing = timing
+        self._jitter = jitter
+        self._sleep = sleep
+        self._served = self._source.versions[0]
+        self._version = ""  # to watch from; empty: list first
+        self._highest = 0  # the highest version seen, to notice a server that went back
+        self._unsure = False  # whether it may have gone back
+        self._connects = 0  # of the channel, when the server's version was looked at
+        self._failures = 0
+        self._gone = 0  # times that the version was gone since anything was heard
+        self._paged = True
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        try:
+            while True:
+                await self._round()
+        finally:
+            self._channel.close()
+
+    async def _round(self) -> None:
+        try:
+            if self._version and self._unsure:
+                await self._look_back()
+            if not self._version:
+                await self._list()
+            await self._watch()
+        except GoneError:
+            self._version = ""
+            self._gone += 1
+            if self._gone > 2:
+                self._failures += 1
+                await self._sleep(self._backoff())
+        except RefusedError as error:
+            await self._refused(error)
+        except LostError as error:
+            await self._lost(error)
+
+    async def _list(self) -> None:
+        """Read the whole list and take over what differs."""
+        size = self._timing.page if self._paged else 0
+        keys: set[Key] = set()
+        first, after = True, ""
+        while first or after:
+            query = f"&limit={size}" if size else ""
+            query += f"&continue={quote(after)}" if after else ""
+            try:
+                page = await self._page(query)
+            except GoneError:
+                self._paged = False  # the list took longer than the server remembers
+                raise
+            if first:
+                self._look_at(page.metadata.resource_version)
+            for raw in page.items or ():
+                key = self._shelf.put(raw)
+                if key is not None:
+                    keys.add(key)
+            self._watcher.heard(self._shelf)
+            first, after = False, page.metadata.continue_ or ""
+            await asyncio.sleep(0)
+        self._paged = True
+        self._shelf.keep_only(keys)
+        self._version = page.metadata.resource_version
+        self._unsure = False
+        self._connects = self._channel.connects
+        self._fine()
+        self._watcher.settled(self._shelf)
+        self._watcher.heard(self._shelf)
+
+    async def _page(self, query: str) -> Page:
+        path = self._source.path(self._served) + query
+        answer = await self._asked(path, listing=True)
+        try:
+            return _PAGE.decode(await self._channel.body(answer))
+        except msgspec.MsgspecError as error:
+            raise RefusedError(answer.status, f"the list cannot be read: {error}") from None
+
+    async def _look_back(self) -> None:
+        """Ask for the version that the server is at."""
+        page = await self._page("&limit=1")
+        self._unsure = False
+        self._connects = self._channel.connects
+        if _number(page.metadata.resource_version) < self._highest:
+            self._version = ""
+
+    def _look_at(self, version: str) -> None:
+        number = _number(version)
+        if number < self._highest:
+            self._shelf.distrust()
+        self._highest = number
+
+    async def _watch(self) -> None:
+        """Hear events until the server ends the watch, which it does every few minutes."""
+        began = time.monotonic()
+        seconds = self._jitter(*self._timing.watch)
+        path = (
+            f"{self._source.path(self._served)}&watch=1&allowWatchBookmarks=true"
+            f"&resourceVersion={self._version}&timeoutSeconds={seconds:.0f}"
+        )
+        answer = await self._asked(path, listing=False)
+        if self._channel.connects != self._connects:
+            self._unsure = True
+            self._channel.close()
+            return
+        self._fine(steady=False)
+        heard, rest = False, b""
+        async with aclosing(self._channel.pieces(answer, self._timing.inactivity)) as pieces:
+            async for piece in pieces:
+                *lines, rest = (rest + piece if rest else piece).split(b"\n")
+                for line in lines:
+                    self._event(line)
+                if lines:
+                    heard = True
+                    self._failures = self._gone = 0
+                    self._watcher.heard(self._shelf)
+        if not heard and time.monotonic() - began < self._timing.brief:
+            raise LostError("the server ends each watch at once")
+
+    def _event(self, line: bytes) -> None:
+        try:
+            event = _EVENT.decode(line)
+            if event.type == "ERROR":
+                self._error(_STATUS.decode(event.object))
+            version = _BOOKMARK.decode(event.object).metadata.resource_version
+        except msgspec.MsgspecError as error:
+            raise LostError(f"a watch event cannot be read: {error}") from None
+        number = _number(version)
+        if number < self._highest:
+            self._shelf.distrust()
+            raise GoneError
+        self._highest = number
+        if event.type in ("ADDED", "MODIFIED"):
+            self._shelf.put(event.object)
+        elif event.type == "DELETED":
+            self._shelf.drop(event.object)
+        self._version = version
+
+    def _error(self, status: Status) -> None:
+        if status.code == _GONE or status.reason in ("Expired", "Gone"):
+            raise GoneError
+        raise RefusedError(status.code or 500, status.message)
+
+    async def _asked(self, path: str, *, listing: bool) -> Answer:
+        answer = await self._channel.ask(path, self._source.accept(listing=listing))
+        if answer.status == 200:
+            self._pace.answered()
+            return answer
+        body = await self._channel.body(answer)
+        if answer.status == _GONE:
+            self._pace.answered()
+            raise GoneError
+        try:
+            why = _STATUS.decode(body).message
+        except msgspec.MsgspecError:
+            why = body[:200].decode(errors="replace").strip()
+        raise RefusedError(answer.status, why, answer.retry_after)
+
+    async def _refused(self, error: RefusedError) -> None:
+        """The server answers, and does not give what was asked for."""
+        if error.status == _MISSING and self._another_version():
+            return
+        self._version = "" if error.status == _MISSING else self._version
+        detail = f"{error.why or 'no reason given'} (HTTP {error.status})"
+        if error.status >= 500 or error.status in (_THROTTLED, _UNAUTHORIZED):
+            if self._failures:
+                self._watcher.refused(self._shelf, Reason.KIND_REFUSED, detail)
+            pause = self._backoff()
+            if error.retry_after:
+                await self._sleep(max(pause, error.retry_after))
+                return
+            self._pace.failed()
+            await self._pace.pause(pause)
+            return
+        reason = Reason.KIND_MISSING if error.status == _MISSING else Reason.KIND_REFUSED
+        self._watcher.refused(self._shelf, reason, detail)
+        if not self._source.essential:
+            self._watcher.settled(self._shelf)
+        await self._sleep(self._backoff(self._timing.first_slow, self._timing.last_slow))
+
+    def _another_version(self) -> bool:
+        """Whether there is another version of the kind to try before it counts as missing."""
+        versions = self._source.versions
+        index = versions.index(self._served) + 1
+        self._served = versions[index % len(versions)]
+        self._shelf.use(self._served)
+        self._version = ""
+        return index < len(versions)
+
+    async def _lost(self, error: LostError) -> None:
+        self._unsure = True
+        if isinstance(error, QuietError):
+            # Half-open, or the server waits for a version that will not come: ask for all.
+            self._version = ""
+            return
+        self._pace.failed()
+        if self._failures:
+            self._watcher.lost(self._shelf, str(error))
+        await self._pace.pause(self._backoff())
+
+    def _backoff(self, first: float = 0.0, last: float = 0.0) -> float:
+        first, last = first or self._timing.first_pause, last or self._timing.last_pause
+        pause = min(last, first * float(1 << min(self._failures, 10)))
+        self._failures += 1
+        return pause * self._jitter(0.5, 1.0)
+
+    def _fine(self, *, steady: bool = True) -> None:
+        if steady:
+            self._failures = 0
+        self._watcher.fine(self._shelf)
+
+
+def _number(version: str) -> int:
+    """A version as a number: Kubernetes lets clients compare those that are (KEP-5504)."""
+    return int(version) if version.isdecimal() else 0
