@@ -6,13 +6,16 @@ Labels are those of MetalLB's FRR mode: `peer` is address and port for BGP, the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from onehop.adapters.exposition import Family, Metric, Sample
-from onehop.app.bfd_client import BfdClient, PathState
 from onehop.app.bgp_peer import PeerDriver
 from onehop.app.metrics import SPEAKER
 from onehop.proto.bgp.constants import MessageType
 from onehop.proto.bgp.status import PeerStatus, State
+
+if TYPE_CHECKING:
+    from onehop.app.bfd_client import BfdClient, PathState
 
 _LABELS = ("peer", "vrf")
 _Number = Callable[[PeerStatus], int]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from onehop.adapters.bpf.tables import Statistics
 from onehop.adapters.exposition import Family, Metric, Sample
 from onehop.app.bgp_metrics import bgp_families
 from onehop.app.bgp_node import NodeBgp
@@ -15,6 +15,9 @@ from onehop.model.desired import NodeDesired
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason
 from onehop.model.service import Key
+
+if TYPE_CHECKING:
+    from onehop.adapters.bpf.tables import Statistics
 
 
 def _metric(name: str, kind: str, help_: str, *labels: str) -> Metric:
