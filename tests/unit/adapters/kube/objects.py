@@ -62,6 +62,11 @@ def pool(name: str = "pool", *addresses: str) -> Plain:
     return metallb("IPAddressPool", name, addresses=list(addresses) or ["192.0.2.0/24"])
 
 
+def peer(**spec: object) -> Plain:
+    more = {"myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1", **spec}
+    return metallb("BGPPeer", "router", **more)
+
+
 def eventually(
     store: KubeStore, holds: Callable[[Objects], object], *, seconds: float = 10.0
 ) -> Objects:

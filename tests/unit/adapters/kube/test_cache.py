@@ -1,0 +1,77 @@
+"""What becomes of single objects: values, problems, and no news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onehop.adapters.kube.store import KubeStore
+from onehop.model.service import Key
+from tests.fakes.api_server import ApiServer
+from tests.unit.adapters.kube.objects import eventually, metallb, pool, service, slice_
+
+Open = Callable[..., KubeStore]
+WEB = Key("shop", "web")
+
+
+def test_what_changes_no_value_is_no_news(api: ApiServer, opened: Open) -> None:
+    api.put(service(), pool())
+    store = opened()
+    store.refresh()
+    objects = store.objects()
+    noisy = service()
+    noisy["metadata"]["managedFields"] = [{"manager": "somebody"}]
+    noisy["status"]["conditions"] = [{"type": "Seen", "status": "True"}]
+    api.put(noisy)
+    api.put(service("mark"))
+    eventually(store, lambda o: Key("shop", "mark") in o.services)
+    assert store.objects().services[WEB] is objects.services[WEB]
+    live = store.live("Service", WEB)
+    assert live is not None
+    assert (live.resource_version, live.conditions[0].type) == ("103", "Seen")
+
+
+def test_one_bad_object_spoils_no_other_and_keeps_its_last_good_value(
+    api: ApiServer, opened: Open
+) -> None:
+    api.put(pool("a"), pool("b", "192.0.2.0/33"), pool("c"))
+    store = opened()
+    store.refresh()
+    assert {key.name for key in store.objects().pools} == {"a", "c"}
+    assert [str(each) for each in store.objects().problems] == [
+        "IPAddressPool metallb-system/b spec.addresses[0]: invalid CIDR or range "
+        "'192.0.2.0/33' [FieldInvalid]"
+    ]
+    before = store.objects().pools[Key("metallb-system", "a")]
+    api.put(metallb("IPAddressPool", "a", addresses="192.0.2.0/24"))
+    objects = eventually(store, lambda o: len(o.problems) == 2)
+    assert objects.pools[Key("metallb-system", "a")] is before
+    assert "spec.addresses: expected a list, got a string" in str(objects.problems[0])
+    api.put(pool("a"), pool("b"))
+    assert eventually(store, lambda o: len(o.pools) == 3).problems == ()
+
+
+def test_an_object_without_a_name_is_named_as_far_as_it_can_be(
+    api: ApiServer, opened: Open
+) -> None:
+    bad = service("bad")
+    api.put(bad, service())
+    api.objects["Service", "shop", "bad"]["metadata"]["name"] = 7
+    store = opened()
+    store.refresh()
+    assert set(store.objects().services) == {WEB}
+    (problem,) = store.objects().problems
+    assert (problem.object, problem.field) == ("Service shop/7", "metadata.name")
+
+
+def test_fields_that_are_null_or_unknown_are_let_through(api: ApiServer, opened: Open) -> None:
+    empty = slice_("empty")
+    empty["endpoints"] = empty["ports"] = None
+    odd = service(futureField={"a": [1, None]}, loadBalancerSourceRanges=None)
+    odd["status"] = {"loadBalancer": {"ingress": None}, "conditions": None}
+    odd["metadata"]["labels"] = None
+    api.put(empty, odd)
+    store = opened()
+    store.refresh()
+    assert store.objects().slices[Key("shop", "empty")].endpoints == ()
+    assert store.objects().services[WEB].ingress == ()
+    assert store.objects().problems == ()
