@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,9 +56,16 @@ class Build:
 
     def end(self) -> None:
         """Stop the build if it runs; what was compiled stays in Go's cache."""
-        if self.is_running:
-            with suppress(ProcessLookupError):
-                os.killpg(self._child.pid, signal.SIGTERM)
+        if not self.is_running:
+            return
+        deadline = time.monotonic() + 5
+        with suppress(ProcessLookupError):  # none of the group is left
+            os.killpg(self._child.pid, signal.SIGINT)  # Go clears its work folder on this one
+            while time.monotonic() < deadline:
+                self._child.poll()
+                os.killpg(self._child.pid, 0)
+                time.sleep(0.05)
+            os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
 
 
