@@ -20,6 +20,7 @@ import time
 
 SIZE = 64
 CHUNK = 1 << 17
+PATIENCE = 10_000  # looks at an empty queue, some milliseconds, before a sink sleeps
 CUBIC = b"cubic"  # a namespace may default to BBR, whose pacing is not what is measured here
 
 
@@ -60,9 +61,15 @@ def udp_sink(port: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     sock.bind(("0.0.0.0", port))
     ready()
-    receive, buffer = sock.recv_into, bytearray(2048)
+    receive, buffer, at_once = sock.recv_into, bytearray(2048), socket.MSG_DONTWAIT
     while True:
         receive(buffer)
+        # While datagrams flow it never sleeps: to wake it would cost the sender more than the
+        # path does, and at random.
+        for _ in range(PATIENCE):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    receive(buffer, 0, at_once)
 
 
 def tcp_source_or_sink(port: int) -> None:
