@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from onehop.model.address import IPAddress
 from onehop.model.bgp import PeerDesired
-from onehop.model.reason import Refusal
+from onehop.model.reason import Problem, Refusal
 from onehop.model.service import Backend, Condition, Frontend, Key, TrafficPolicy
 
 
@@ -108,12 +108,14 @@ class ClusterDesired:
     """All that the controller wants written: one status for every Service it is in charge of.
 
     `released` are addresses that deleted Services held and that nobody else has got since.
+    `problems` are all that is wrong with the objects, to be told where they can be seen.
     """
 
     statuses: Mapping[Key, ServiceStatus]
     released: Mapping[Key, tuple[IPAddress, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +133,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a `sync` changed and what failed; `is_unclear`: it broke off, nobody knows where."""
+    """What a `sync` changed and what failed; `is_unclear`: it broke off, nobody knows where.
+
+    `again_at` (monotonic seconds): something is put off until then, and wants another `sync`.
+    """
 
     changed: int = 0
     failures: tuple[Failure, ...] = ()
     is_unclear: bool = False
+    again_at: float | None = None

@@ -1,8 +1,9 @@
 """Statuses: what a Service's status holds now, what it ought to hold, and the write between.
 
-A write is a server-side apply on the status subresource: it names only what is ours, so the
-conditions of others stay. It carries the uid and the version of the object that was decided on,
-so the server itself refuses the write of whoever decided on an older one, a deposed controller
+A write is a strategic merge patch of the status subresource in our own name: it names only what is
+ours, so the conditions of others stay, and takes the server two thirds of what a server-side apply
+takes (docs/decisions/0067). It carries the uid and the version of the object that was decided
+on, so the server itself refuses the write of whoever decided on an older one, a deposed controller
 among them.
 """
 
@@ -22,6 +23,7 @@ FIELD_MANAGER = "onehop"
 # The conditions that are ours: one that is not wanted any more is taken away.
 CONDITIONS = frozenset({"AddressAllocated", "FullySupported"})
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_MERGE = "application/strategic-merge-patch+json"
 # The answer is the whole object otherwise, managedFields and all.
 _BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _encode = msgspec.json.Encoder().encode
@@ -70,36 +72,34 @@ def _conditions(live: Live) -> dict[str, tuple[str, str, str]]:
 
 def status_write(key: Key, live: Live, status: ServiceStatus, now: str) -> Request:
     """The write that makes a Service's status say this; `now` as Kubernetes writes an instant."""
-    before = {each.type: each for each in live.conditions}
-    body = _identity(key, live) | {
-        "status": {
-            "loadBalancer": {
-                "ingress": [{"ip": str(each), "ipMode": "VIP"} for each in status.addresses]
-            },
-            "conditions": [
-                _condition(each, before.get(each.type), now) for each in status.conditions
-            ],
-        }
-    }
-    return applied(status_path(key), body)
+    before = {each.type: each for each in live.conditions if each.type in CONDITIONS}
+    conditions: list[dict[str, object]] = [
+        _condition(each, before.pop(each.type, None), now) for each in status.conditions
+    ]
+    ingress = [{"ip": str(each), "ipMode": "VIP"} for each in status.addresses]
+    return _patch(
+        key, live, {"loadBalancer": {"ingress": ingress or None}}, conditions + _gone(before)
+    )
 
 
 def withdrawal(key: Key, live: Live) -> Request:
     """The write that takes away what is ours in a Service's status, and nothing else."""
-    return applied(status_path(key), _identity(key, live) | {"status": {}})
+    return _patch(key, live, {}, _gone(each.type for each in live.conditions))
 
 
-def _identity(key: Key, live: Live) -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": key.name,
-            "namespace": key.namespace,
-            "uid": live.uid,
-            "resourceVersion": live.resource_version,
-        },
+def _patch(
+    key: Key, live: Live, status: dict[str, object], conditions: list[dict[str, object]]
+) -> Request:
+    body = {
+        "metadata": {"uid": live.uid, "resourceVersion": live.resource_version},
+        "status": status | {"conditions": conditions},
     }
+    path = f"{status_path(key)}?fieldManager={FIELD_MANAGER}"
+    return Request("PATCH", path, _encode(body), _MERGE, _BRIEF)
+
+
+def _gone(types: Iterable[str]) -> list[dict[str, object]]:
+    return [{"$patch": "delete", "type": each} for each in types if each in CONDITIONS]
 
 
 def _condition(want: Condition, have: LiveCondition | None, now: str) -> dict[str, object]:

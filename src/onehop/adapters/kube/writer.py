@@ -101,6 +101,7 @@ class ServiceStatuses:
         self._sent: dict[Key, _Write] = {}
         self._written: dict[Key, tuple[_Write, str]] = {}
         self._failed: dict[Key, _Failed] = {}
+        self.has_moved = False  # whether the last `sync` wanted something else than that before
         self._changed = 0
         self._moved: set[Key] = set()
         self._assumed: dict[Key, tuple[IPAddress, ...]] = {}
@@ -130,6 +131,7 @@ class ServiceStatuses:
             self._settle(*self._results.popleft())
         self._live = live
         gone, come = moved(self._want, want)
+        self.has_moved = bool(gone or come)
         now = self._clock()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall()))
         due = [key for key, each in self._failed.items() if _is_due(each, now)]

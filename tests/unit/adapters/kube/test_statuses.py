@@ -82,15 +82,11 @@ def test_the_write_names_what_was_decided_on_and_only_what_is_ours() -> None:
     request = status_write(KEY, live(conditions=(FOREIGN,)), WANT, "2026-02-02T00:00:00Z")
     assert request.method == "PATCH"
     assert request.path == (
-        "/api/v1/namespaces/kafka/services/broker-0/status?fieldManager=onehop&force=true"
+        "/api/v1/namespaces/kafka/services/broker-0/status?fieldManager=onehop"
     )
-    assert request.kind == "application/apply-patch+yaml"
+    assert request.kind == "application/strategic-merge-patch+json"
     assert json.loads(request.body) == {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": "broker-0", "namespace": "kafka", "uid": "u1", "resourceVersion": "7",
-        },
+        "metadata": {"uid": "u1", "resourceVersion": "7"},
         "status": {
             "loadBalancer": {
                 "ingress": [
@@ -118,10 +114,12 @@ def test_the_instant_of_a_condition_is_that_of_its_last_turn(status: str, stamp:
     assert body["status"]["conditions"][0]["lastTransitionTime"] == f"{stamp}T00:00:00Z"
 
 
-def test_a_release_empties_the_list_and_a_withdrawal_names_nothing() -> None:
-    released = json.loads(status_write(KEY, live(), ServiceStatus(key=KEY), "t").body)
-    assert released["status"] == {"loadBalancer": {"ingress": []}, "conditions": []}
-    assert json.loads(withdrawal(KEY, live()).body)["status"] == {}
+def test_a_release_empties_the_list_and_takes_away_conditions_of_ours_only() -> None:
+    gone = {"$patch": "delete", "type": "AddressAllocated"}
+    before = live(conditions=(FOREIGN, ALLOCATED))
+    released = json.loads(status_write(KEY, before, ServiceStatus(key=KEY), "t").body)
+    assert released["status"] == {"loadBalancer": {"ingress": None}, "conditions": [gone]}
+    assert json.loads(withdrawal(KEY, before).body)["status"] == {"conditions": [gone]}
 
 
 def test_services_of_one_owner_are_written_in_a_row() -> None:

@@ -1,0 +1,166 @@
+"""ConfigurationState: what this component thinks of the configuration, in MetalLB's shape.
+
+One object a component: `controller`, and `speaker-NODE` of each speaker. It is read once, when
+there is first something to say, and written when it ought to say something else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.statuses import applied
+from onehop.adapters.kube.structs import LiveCondition
+from onehop.model.reason import Problem, Severity
+
+_COLLECTION = "/apis/metallb.io/v1beta1/namespaces/{}/configurationstates"
+_KINDS = frozenset({
+    "IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BGPPeer", "BFDProfile", "Community",
+    "Secret",
+})  # fmt: skip
+_SUMMARY = 32_768  # what a condition's message holds
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    result: str = ""
+    error_summary: str = ""
+    conditions: tuple[LiveCondition, ...] = ()
+
+
+class _State(msgspec.Struct):
+    status: _Status | None = None
+
+
+_Said = tuple[str, str]  # result and summary
+
+
+class ConfigurationState:
+    """Keeps the object of one component. All but `_done` and the like is the ring's thread."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        namespace: str,
+        *,
+        node: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._requests = requests
+        self._namespace = namespace
+        self._name = f"speaker-{node}" if node else "controller"
+        self._type = "configReconcilerValid" if node else "poolReconcilerValid"
+        self._labels = {"metallb.io/component-type": "speaker" if node else "controller"}
+        if node:
+            self._labels["metallb.io/node-name"] = node
+        self._clock = clock
+        self._wall = wall
+        self._wake: Callable[[], None] = lambda: None
+        self._want: _Said | None = None
+        self._have: _Said | None = None  # None: not known; two empty texts: there is none
+        self._since = ""  # when the condition last turned
+        self._is_busy = False
+        self._not_before = 0.0
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Learn how to have the ring go round."""
+        self._wake = wake
+
+    def sync(self, problems: Iterable[Problem]) -> float | None:
+        """Have it say this; the instant at which to come again, None when nothing is left."""
+        self._want = _said(problems)
+        if self._is_busy or self._want == self._have:
+            return None
+        if self._clock() < self._not_before:
+            return self._not_before
+        path = f"{_COLLECTION.format(self._namespace)}/{self._name}"
+        self._is_busy = True
+        if self._have is None:
+            self._ask(Request("GET", path), self._found)
+        elif self._have == ("", ""):
+            self._ask(applied(path, self._body()), self._made)
+        else:
+            want = self._want
+
+            def written(outcome: Outcome) -> None:
+                self._have = want if outcome.ok else None
+
+            self._ask(applied(f"{path}/status", self._body(self._status(want))), written)
+        return None
+
+    def _ask(self, request: Request, then: Callable[[Outcome], None]) -> None:
+        def done(outcome: Outcome) -> None:
+            then(outcome)
+            if outcome.retry_at is not None:
+                self._not_before = outcome.retry_at
+            elif not outcome.ok and outcome.status != 404:
+                self._not_before = self._clock() + 1.0
+            self._is_busy = False
+            self._wake()
+
+        if not self._requests.submit(Lane.REPORT, ("ConfigurationState",), request, done):
+            self._is_busy = False
+
+    def _found(self, outcome: Outcome) -> None:
+        if outcome.status == 404:
+            self._have = ("", "")
+        elif outcome.ok:
+            self._have = self._read(outcome.body)
+
+    def _made(self, outcome: Outcome) -> None:
+        if outcome.ok:
+            self._have = ("made", "")
+        elif outcome.status == 404:  # no such kind here: nobody asked for it
+            self._have = self._want
+
+    def _read(self, body: bytes) -> _Said:
+        try:
+            status = msgspec.json.decode(body, type=_State).status or _Status()
+        except msgspec.MsgspecError:
+            return ("made", "")
+        found = next((each for each in status.conditions if each.type == self._type), None)
+        if found is None or (found.status == "True") != (status.result == "Valid"):
+            return ("made", "")
+        self._since = found.last_transition_time or ""
+        return (status.result, status.error_summary)
+
+    def _body(self, status: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        body: dict[str, object] = {
+            "apiVersion": "metallb.io/v1beta1",
+            "kind": "ConfigurationState",
+            "metadata": {
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": self._labels,
+            },
+        }
+        return body | {"status": status} if status is not None else body
+
+    def _status(self, want: _Said) -> Mapping[str, object]:
+        result, summary = want
+        is_valid = result == "Valid"
+        if not self._since or self._have is None or self._have[0] != result:
+            self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall()))
+        condition = {
+            "type": self._type,
+            "status": str(is_valid),
+            "reason": "Reconciled" if is_valid else "ConfigurationError",
+            "message": summary,
+            "lastTransitionTime": self._since,
+        }
+        return {"result": result, "errorSummary": summary, "conditions": [condition]}
+
+
+def _said(problems: Iterable[Problem]) -> _Said:
+    """Whether the configuration is valid, and what is wrong with it, one problem a line."""
+    lines = sorted(
+        str(each)
+        for each in problems
+        if each.reason.severity is Severity.ERROR and each.object.partition(" ")[0] in _KINDS
+    )
+    summary = "\n".join(lines).encode()[:_SUMMARY].decode(errors="ignore")
+    return ("Invalid" if lines else "Valid", summary)

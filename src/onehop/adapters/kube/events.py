@@ -1,0 +1,171 @@
+"""Events: what happened to an object, once each time it happens (events.k8s.io/v1).
+
+An Event follows from a change: of what a status said, or of what is wrong with an object. So a
+pass over unchanged objects makes none, nor does a restart. Their reasons are MetalLB's where it
+has one, else the code of our Reason. They go behind everything else, and when more wait than
+anybody would read they are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.structs import Live
+from onehop.model.desired import ServiceStatus
+from onehop.model.reason import Problem, Severity
+from onehop.model.service import Key
+
+_LIMIT = 1000  # that wait; whoever creates more at once reads none of them
+_NOTE = 1024  # octets that the API allows
+_METALLB = "metallb.io/v1beta1"
+_VERSIONS = {
+    "Service": "v1",
+    "Node": "v1",
+    "Namespace": "v1",
+    "Secret": "v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "BGPPeer": "metallb.io/v1beta2",
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class Events:
+    """Sends Events in the name of one component."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        *,
+        component: str,
+        instance: str,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._requests = requests
+        self._component = component
+        self._instance = instance
+        self._wall = wall
+        self.dropped = 0
+
+    def send(
+        self, regarding: Mapping[str, str], *, warning: bool, reason: str, action: str, note: str,
+        once: str = "",
+    ) -> None:  # fmt: skip
+        """Send an Event about an object; of those that are the same `once`, the server takes one.
+
+        That holds as long as the server keeps the first one, mostly an hour.
+        """
+        now = self._wall()
+        whole, part = divmod(round(now * 1e6), 1_000_000)
+        told = once or f"{now!r} {reason} {note}"
+        mark = blake2b(f"{self._instance if not once else ''} {told}".encode(), digest_size=8)
+        namespace = regarding.get("namespace") or "default"
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{regarding['name'][:230]}.{mark.hexdigest()}",
+                "namespace": namespace,
+            },
+            "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:06d}Z",
+            "reportingController": self._component,
+            "reportingInstance": self._instance[:128],
+            "action": action,
+            "reason": reason,
+            "type": "Warning" if warning else "Normal",
+            "note": note.encode()[:_NOTE].decode(errors="ignore"),
+            "regarding": regarding,
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldManager=onehop"
+        name = ("Event", mark.digest())
+        request = Request("POST", path, _encode(body))
+        if not self._requests.submit(Lane.EVENT, name, request, self._ended, limit=_LIMIT):
+            self.dropped += 1
+
+    def _ended(self, outcome: Outcome) -> None:
+        if not outcome.ok and outcome.status != 409:  # a conflict: it is there already
+            self.dropped += 1
+
+
+class ServiceEvents:
+    """Tells what the status of a Service says now that it did not say before."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def written(self, key: Key, before: Live, status: ServiceStatus) -> None:
+        """A status was written over another."""
+        told = _told(before, status)
+        if told is not None:
+            warning, reason, note = told
+            self._events.send(
+                _regarding("Service", key, before.uid),
+                warning=warning,
+                reason=reason,
+                action="Allocate",
+                note=note,
+            )
+
+
+def _told(before: Live, status: ServiceStatus) -> tuple[bool, str, str] | None:
+    """Whether it is a warning, its reason and its note; None when nothing of note happened."""
+    old = [each.ip for each in before.ingress if each.ip]
+    new = [str(each) for each in status.addresses]
+    listed = _encode(new).decode()
+    if new and new != old:
+        since = f" in place of {_encode(old).decode()}" if old else ""
+        return False, "IPAllocated", f"Assigned IP {listed} from pool {status.pool}{since}"
+    refusal = status.refusal
+    if old and not new:
+        return True, "ClearAssignment", f"Released {_encode(old).decode()}: {refusal}"
+    if refusal is None or refusal.reason.severity is Severity.INFO or _said(before, status):
+        return None
+    if new:
+        return True, refusal.reason.code, str(refusal)
+    return True, "AllocationFailed", f"Failed to allocate IP: {refusal}"
+
+
+def _said(before: Live, status: ServiceStatus) -> bool:
+    """Whether the status gave the same reason before."""
+    have = {(each.type, each.reason) for each in before.conditions}
+    return all((each.type, each.reason) in have for each in status.conditions)
+
+
+class ProblemEvents:
+    """Tells of problems with objects, when they turn up."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._told: frozenset[Problem] = frozenset()
+
+    def tell(self, problems: frozenset[Problem], live: Callable[[str, Key], Live | None]) -> None:
+        """These are all that there are now."""
+        for problem in sorted(problems - self._told, key=str):
+            self._send(problem, live)
+        self._told = problems
+
+    def _send(self, problem: Problem, live: Callable[[str, Key], Live | None]) -> None:
+        kind, _, name = problem.object.partition(" ")
+        namespace, _, bare = name.rpartition("/")
+        key = Key(namespace, bare)
+        found = live(kind, key) if bare else None
+        if found is None:
+            return  # about no object in particular: the log and ConfigurationState say it
+        self._events.send(
+            _regarding(kind, key, found.uid),
+            warning=problem.reason.severity is not Severity.INFO,
+            reason=problem.reason.code,
+            action="Validate",
+            note=": ".join(each for each in (problem.field, problem.detail) if each),
+            once=f"{found.uid} {found.generation} {problem}",
+        )
+
+
+def _regarding(kind: str, key: Key, uid: str) -> dict[str, str]:
+    found = {"apiVersion": _VERSIONS.get(kind, _METALLB), "kind": kind, "name": key.name}
+    return found | {"namespace": key.namespace, "uid": uid}
