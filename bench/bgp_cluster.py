@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -62,7 +63,40 @@ def node(name: str, address: str) -> dict[str, object]:
     }
 
 
-def service(at: int) -> dict[str, object]:
+def bfd_profile(name: str) -> dict[str, object]:
+    """100 ms x 3."""
+    return _of_metallb(
+        "BFDProfile",
+        name,
+        "v1beta1",
+        receiveInterval=100,
+        transmitInterval=100,
+        detectMultiplier=3,
+    )
+
+
+def slice_of(
+    at: int, pods: Mapping[str, str], *, port: int, protocol: str = "TCP"
+) -> dict[str, object]:
+    """The EndpointSlice of a Service, with these pods by their nodes."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"s{at:05}-a",
+            "namespace": "bench",
+            "labels": {"kubernetes.io/service-name": f"s{at:05}"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "a", "port": port, "protocol": protocol}],
+        "endpoints": [
+            {"addresses": [pod], "nodeName": node, "conditions": {"ready": True}}
+            for node, pod in pods.items()
+        ],
+    }
+
+
+def service(at: int, *, protocol: str = "TCP") -> dict[str, object]:
     """A Service that has its address."""
     return {
         "apiVersion": "v1",
@@ -72,7 +106,7 @@ def service(at: int) -> dict[str, object]:
             "type": "LoadBalancer",
             "clusterIP": str(IPv4Address("172.16.0.1") + at),
             "externalTrafficPolicy": "Local",
-            "ports": [{"name": "a", "port": 80, "protocol": "TCP"}],
+            "ports": [{"name": "a", "port": 80, "protocol": protocol}],
         },
         "status": {"loadBalancer": {"ingress": [{"ip": vip(at)}]}},
     }

@@ -50,23 +50,33 @@ class Fib:
                 continue  # more was said than the buffer holds
 
     def until(self, wanted: dict[str, int]) -> float:
-        """When the last of these prefixes came to have so many next hops, and then kept them."""
+        """When the last of these prefixes came to have so many next hops, and then kept them.
+
+        What the kernel says is only read once it is silent: the speakers need the processors.
+        """
         state: dict[str, int] = {}
-        end = time.monotonic() + WITHIN
         at = 0.0
+        end = time.monotonic() + WITHIN
         while time.monotonic() < end:
-            is_reached = all(state.get(prefix) == hops for prefix, hops in wanted.items())
-            self._events.settimeout(QUIET if is_reached else WITHIN)
+            for heard_at, message in self._heard():
+                for kind, prefix, hops in _routes(message):
+                    if prefix in wanted:
+                        state[prefix] = 0 if kind == RTM_DELROUTE else hops
+                        at = heard_at
+            if all(state.get(prefix) == hops for prefix, hops in wanted.items()):
+                return at
+        raise RuntimeError(f"the router's kernel had {state}, not {wanted}")
+
+    def _heard(self) -> list[tuple[float, bytes]]:
+        """Messages with their times, until none has come for a while."""
+        heard: list[tuple[float, bytes]] = []
+        while True:
+            self._events.settimeout(QUIET if heard else WITHIN)
             try:
                 message = self._events.recv(1 << 16)
             except TimeoutError:
-                if is_reached:
-                    return at
-                break
-            at = time.monotonic()
-            for kind, prefix, hops in _routes(message):
-                state[prefix] = 0 if kind == RTM_DELROUTE else hops
-        raise RuntimeError(f"the router's kernel had {state}, not {wanted}")
+                return heard
+            heard.append((time.monotonic(), message))
 
     def count(self, hops: int) -> int:
         """How many of BIRD's routes have this many next hops."""

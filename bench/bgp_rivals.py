@@ -1,4 +1,4 @@
-"""Who announces 10 000 prefixes to the router: our effectors, BIRD, or ExaBGP.
+"""Who announces many prefixes to the router: our effectors, or BIRD; see `bgp_others` for more.
 
 `python -m bench.bgp_rivals OWN PEER...` is our side: the effectors that `onehop speaker` has, in
 a process of their own, told by a line on its standard input what to announce.
@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from bench.network import Network
 from bench.row import ROOT
@@ -28,8 +28,6 @@ from onehop.model.service import Key
 
 ROUTER, ROUTER_AS, NODE_AS = "192.168.200.10", 64512, 64600
 PREFIXES = [f"10.{64 + at // 65536}.{at // 256 % 256}.{at % 256}" for at in range(10_000)]
-VENV = ROOT / "build" / "exabgp"
-BULK = 200  # prefixes in one line of ExaBGP's
 WITHIN = 30.0
 
 
@@ -53,7 +51,15 @@ class Control:
 
     def ask(self, words: str) -> str:
         """BIRD's answer."""
+        self.send(words)
+        return self.answer()
+
+    def send(self, words: str) -> None:
+        """Ask, and read the answer later."""
         self._socket.sendall(f"{words}\n".encode())
+
+    def answer(self) -> str:
+        """What BIRD says to what was sent."""
         lines = []
         for line in self._lines:
             lines.append(line)
@@ -61,16 +67,12 @@ class Control:
                 break
         return "".join(lines)
 
-    def count(self, state: str) -> int:
-        """How many sessions are in this state."""
-        return self.ask("show protocols").count(state)
-
-    def until(self, state: str, sessions: int) -> float:
+    def until(self, state: str, sessions: int, *, of: str = "protocols") -> float:
         """When so many sessions were in this state."""
         end = time.monotonic() + WITHIN
-        while self.count(state) < sessions:
+        while (said := self.ask(f"show {of}")).count(state) < sessions:
             if time.monotonic() > end:
-                raise RuntimeError(f"not {sessions} {state}: {self.ask('show protocols')}")
+                raise RuntimeError(f"not {sessions} {state}: {said}")
             time.sleep(0.002)
         return time.monotonic()
 
@@ -90,14 +92,14 @@ def bird(net: Network, where: str, config: Sequence[str]) -> Control:
     return Control(folder / "ctl")
 
 
-def passive(own: str, peers: Sequence[str]) -> list[str]:
+def passive(own: str, peers: Sequence[str], *, more: str = "") -> list[str]:
     """A BIRD that waits for these peers; no route of theirs leaves it."""
     return [
         f"router id {own};",
         "protocol device { scan time 60; }",
         *(
             f"protocol bgp n{at} {{ local {own} as {ROUTER_AS}; neighbor {peer} as {NODE_AS};"
-            " passive; direct; connect delay time 1; error wait time 1, 1; hold time 90;"
+            f" passive; direct; connect delay time 1; error wait time 1, 1; hold time 90; {more}"
             " ipv4 { import all; export none; }; }"
             for at, peer in enumerate(peers)
         ),
@@ -111,18 +113,23 @@ def started(
     *,
     environment: dict[str, str] | None = None,
     stdin: int | None = None,
+    stdout: int | None = None,
 ) -> subprocess.Popen[str]:
-    """A process on whichever CPU is free: here several peers share them, as on a real node."""
+    """A process on whichever CPU is free: here several peers share them.
+
+    Python keeps what it compiles, as it does where a package has been installed.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     log = (net.root / f"{where}.log").open("ab")
     with log, namespace.entered(net.path(where)):
         child = subprocess.Popen(
             command,
             stdin=stdin,
-            stdout=log,
+            stdout=log if stdout is None else stdout,
             stderr=log,
             text=True,
             cwd=ROOT,
-            env=None if environment is None else {**os.environ, **environment},
+            env=inherited | (environment or {}),
         )
     net.children.append(child)
     return child
@@ -134,20 +141,26 @@ def ended(net: Network, children: Sequence[subprocess.Popen[str]]) -> None:
         child.kill()
     for child in children:
         child.wait()
-        net.children.remove(child)
+        if child in net.children:
+            net.children.remove(child)
 
 
 class Rival(Protocol):
-    """Three peers of one kind."""
+    """Three peers of one kind; `children` are what announces, in the nodes' order."""
 
     name: str
+    children: list[subprocess.Popen[str]]
 
     def start(self) -> None:
         """Begin to hold the sessions."""
         ...
 
-    def tell(self, *, announce: bool) -> None:
-        """Have all three announce all prefixes, or withdraw them."""
+    def prepare(self, prefixes: Sequence[str]) -> None:
+        """Have at hand what they will be told: to announce these, and no others."""
+        ...
+
+    def tell(self) -> None:
+        """Tell all three."""
         ...
 
     def close(self) -> None:
@@ -163,6 +176,7 @@ class Ours:
     def __init__(self, net: Network, nodes: Sequence[str], peers: Sequence[str]) -> None:
         self._net, self._nodes, self._peers = net, nodes, peers
         self.children: list[subprocess.Popen[str]] = []
+        self._prefixes = 0
 
     def start(self) -> None:
         """Begin to hold the sessions."""
@@ -171,11 +185,15 @@ class Ours:
             command = [sys.executable, "-m", "bench.bgp_rivals", own, *self._peers]
             self.children.append(started(self._net, node, command, stdin=subprocess.PIPE))
 
-    def tell(self, *, announce: bool) -> None:
+    def prepare(self, prefixes: Sequence[str]) -> None:
+        """They know the list themselves."""
+        self._prefixes = len(prefixes)
+
+    def tell(self) -> None:
         """A line to each."""
         for child in self.children:
             assert child.stdin is not None
-            child.stdin.write("announce\n" if announce else "withdraw\n")
+            child.stdin.write(f"{self._prefixes}\n")
             child.stdin.flush()
 
     def close(self) -> None:
@@ -195,14 +213,13 @@ class BirdRival:
     def __init__(self, net: Network, nodes: Sequence[str]) -> None:
         self._net, self._nodes = net, nodes
         self._controls: list[Control] = []
-        self._first = 0
+        self.children: list[subprocess.Popen[str]] = []
 
     def _file(self, node: str) -> Path:
         return self._net.root / f"{node}-routes.conf"
 
     def start(self) -> None:
         """Begin to hold the sessions."""
-        self._first = len(self._net.children)
         for node in self._nodes:
             own = self._net.nodes[node].address
             self._file(node).write_text("")
@@ -217,94 +234,28 @@ class BirdRival:
                 " ipv4 { import none; export where source = RTS_STATIC; }; }",
             ]
             self._controls.append(bird(self._net, node, config))
+            self.children.append(self._net.children[-1])
 
-    def tell(self, *, announce: bool) -> None:
-        """Another file, and `configure`, to each."""
-        lines = (f"route {prefix}/32 blackhole;\n" for prefix in PREFIXES)
-        text = "".join(lines) if announce else ""
-        for node, control in zip(self._nodes, self._controls, strict=True):
+    def prepare(self, prefixes: Sequence[str]) -> None:
+        """Another file for each."""
+        text = "".join(f"route {prefix}/32 blackhole;\n" for prefix in prefixes)
+        for node in self._nodes:
             self._file(node).write_text(text)
-            control.ask("configure")
+
+    def tell(self) -> None:
+        """`configure`, to all at once."""
+        for control in self._controls:
+            control.send("configure")
+        for control in self._controls:
+            control.answer()
 
     def close(self) -> None:
         """End the processes."""
         for control in self._controls:
             control.close()
         self._controls.clear()
-        ended(self._net, self._net.children[self._first :])
-
-
-class ExaBgp:
-    """ExaBGP, told in its bulk form through a pipe that `cat` hands to it."""
-
-    name = "ExaBGP"
-
-    def __init__(self, net: Network, nodes: Sequence[str]) -> None:
-        self._net, self._nodes = net, nodes
-        self._children: list[subprocess.Popen[str]] = []
-        self._pipes: list[IO[str]] = []
-
-    def start(self) -> None:
-        """Begin to hold the sessions."""
-        environment = {
-            "exabgp_api_ack": "false",
-            "exabgp_api_cli": "false",
-            "exabgp_daemon_user": "root",
-            "exabgp_log_level": "ERROR",
-        }
-        for node in self._nodes:
-            own, pipe = self._net.nodes[node].address, self._net.root / f"{node}.pipe"
-            os.mkfifo(pipe)
-            config = self._net.root / f"{node}-exabgp.conf"
-            config.write_text(
-                f"process feed {{ run /bin/cat {pipe}; encoder text; }}\n"
-                f"neighbor {ROUTER} {{ router-id {own}; local-address {own}; local-as {NODE_AS};"
-                f" peer-as {ROUTER_AS}; family {{ ipv4 unicast; }}"
-                " api { processes [ feed ]; } }\n"
-            )
-            command = [str(VENV / "bin" / "exabgp"), "server", str(config)]
-            self._children.append(started(self._net, node, command, environment=environment))
-            # Both ends at once: opening waits for nobody, and `cat` never sees an end.
-            self._pipes.append(os.fdopen(os.open(pipe, os.O_RDWR), "w"))
-
-    def tell(self, *, announce: bool) -> None:
-        """The lines to each; a pipe that is full is waited for."""
-        verb = "announce" if announce else "withdraw"
-        text = "".join(
-            f"{verb} attributes next-hop self nlri "
-            + " ".join(f"{prefix}/32" for prefix in PREFIXES[first : first + BULK])
-            + "\n"
-            for first in range(0, len(PREFIXES), BULK)
-        )
-        waiting = {pipe: text.encode() for pipe in (p.fileno() for p in self._pipes)}
-        for pipe in waiting:
-            os.set_blocking(pipe, False)
-        end = time.monotonic() + WITHIN
-        while any(waiting.values()) and time.monotonic() < end:
-            for pipe, rest in waiting.items():
-                try:
-                    waiting[pipe] = rest[os.write(pipe, rest[:65536]) :] if rest else rest
-                except BlockingIOError:
-                    time.sleep(0.001)
-
-    def close(self) -> None:
-        """End the processes."""
-        for pipe in self._pipes:
-            pipe.close()
-        ended(self._net, self._children)
-        for node in self._nodes:
-            (self._net.root / f"{node}.pipe").unlink(missing_ok=True)
-        self._pipes.clear()
-        self._children.clear()
-
-
-def has_exabgp() -> bool:
-    """Whether ExaBGP is there: from PyPI, in a virtual environment of its own under build/."""
-    if not (VENV / "bin" / "exabgp").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False)
-        pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "exabgp==5.0.15"]
-        subprocess.run(pip, check=False, timeout=60)
-    return (VENV / "bin" / "exabgp").exists()
+        ended(self._net, self.children)
+        self.children.clear()
 
 
 async def _serve(own: str, addresses: Sequence[str]) -> None:
@@ -330,13 +281,14 @@ async def _serve(own: str, addresses: Sequence[str]) -> None:
             )
         )
 
+    # A decision keeps the routes of Services that did not change: they are not made anew here.
+    attributes = RouteAttributes()
+    many: dict[IPNetwork, RouteAttributes] = {IPv4Network(x): attributes for x in PREFIXES}
+
     def told() -> None:
         word = os.read(0, 4096).decode().strip()
-        if word == "announce":
-            attributes = RouteAttributes()
-            sync({IPv4Network(prefix): attributes for prefix in PREFIXES})
-        elif word == "withdraw":
-            sync({})
+        if word:
+            sync(many if int(word) else {})
         else:
             ended_.set()
 
