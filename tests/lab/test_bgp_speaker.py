@@ -53,6 +53,9 @@ def a_service(name: str, *addresses: str, local: bool = False) -> list[dict[str,
     return [service, slice_]
 
 
+DRAINED = {"onehop.io/drain": "true"}
+
+
 def of_metallb(
     kind: str, name: str, version: str = "v1beta1", **spec: object
 ) -> dict[str, object]:
@@ -179,7 +182,7 @@ def test_with_graceful_restart_a_new_speaker_takes_over_unnoticed(cluster: Clust
     cluster.far.bird(session(graceful="graceful restart on"))
     cluster.put("peer", a_peer(enableGracefulRestart=True))
     cluster.put("web", *a_service("web", VIP))
-    speaker = cluster.speaker()
+    speaker = cluster.speaker("--on-term", "restart")
     eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
     eventually(cluster.peer, lambda peer: peer.get("state") == "Established")
     with cluster.far.watching_routes() as seen:
@@ -190,6 +193,43 @@ def test_with_graceful_restart_a_new_speaker_takes_over_unnoticed(cluster: Clust
         eventually(cluster.peer, lambda peer: peer.get("state") == "Established")
     assert "Deleted" not in seen(), "the route stood all the time"
     assert cluster.far.routes() == {VIP: [NODE]}
+
+
+@pytest.mark.parametrize("how", ["sigterm", "interrupt", "drained"])
+def test_without_a_successor_graceful_restart_keeps_nothing(cluster: Cluster, how: str) -> None:
+    cluster.far.bird(session(graceful="graceful restart on"))
+    cluster.put("peer", a_peer(enableGracefulRestart=True))
+    cluster.put("web", *a_service("web", VIP))
+    speaker = cluster.speaker(*(() if how == "sigterm" else ("--on-term", "restart")))
+    eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
+    if how == "drained":
+        node = BASE[0] | {"metadata": {"name": "node1", "annotations": DRAINED}}
+        cluster.put("base", node, *BASE[1:])
+        eventually(lambda: shown(cluster), lambda text: "(65535,0)" in text)
+    speaker.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGTERM)
+    assert speaker.wait(10) == 0
+    eventually(cluster.far.routes, lambda routes: routes == {})
+
+
+def test_a_speaker_may_ask_to_be_used_last_before_it_ends(cluster: Cluster) -> None:
+    """RFC 8326 4.1: the routes stay, marked, and follow what happens, until the time is over."""
+    cluster.far.bird(session())
+    cluster.put("web", *a_service("web", VIP))
+    speaker = cluster.speaker("--drain-time", "30")
+    eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
+    speaker.send_signal(signal.SIGTERM)
+    eventually(lambda: shown(cluster), lambda text: "(65535,0)" in text)
+    cluster.put("more", *a_service("more", "198.51.100.11"))
+    eventually(cluster.far.routes, lambda routes: len(routes) == 2)
+    assert "(65535,0)" in shown(cluster, "198.51.100.11")
+    assert speaker.poll() is None
+    speaker.send_signal(signal.SIGTERM)
+    assert speaker.wait(10) == 0
+    eventually(cluster.far.routes, lambda routes: routes == {})
+
+
+def shown(cluster: Cluster, address: str = VIP) -> str:
+    return cluster.far.birdc("show", "route", "all", "for", address)
 
 
 def test_edits_that_do_not_concern_the_session_leave_it_alone(cluster: Cluster) -> None:

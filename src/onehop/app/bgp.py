@@ -53,6 +53,7 @@ class BgpPeers:
         self._listeners: dict[tuple[IPAddress, int], Listener] = {}
         self._wanted: tuple[PeerDesired, ...] = ()
         self._failures: tuple[Failure, ...] = ()
+        self._is_draining = False
 
     def sync(self, peers: tuple[PeerDesired, ...], links: tuple[Link, ...] = ()) -> Report:
         """Hold exactly these sessions, and advertise exactly this; names are unique."""
@@ -101,6 +102,8 @@ class BgpPeers:
             )
             self._drivers[desired.name] = driver
             driver.start()
+            if self._is_draining:
+                driver.perform(partial(driver.machine.set_draining, True))
         return self._permit(driver) if is_elsewhere else None
 
     def _heard(self, name: str, fact: BgpFact) -> None:
@@ -163,15 +166,21 @@ class BgpPeers:
             if driver.path.address == address:
                 driver.perform(partial(driver.machine.path_down, why))
 
-    async def close(self, *, graceful: bool = True) -> None:
+    def drain(self) -> None:
+        """From now on every peer is asked to use our routes last (RFC 8326 4)."""
+        self._is_draining = True
+        for driver in self._drivers.values():
+            driver.perform(partial(driver.machine.set_draining, True))
+
+    async def close(self, *, graceful: bool = True, keep: bool = False) -> None:
         """End all sessions.
 
         Gracefully: every route is withdrawn and the peers' kernels have that before a session
-        ends, while what is on its way is still carried. A peer that was promised a graceful
-        restart is left without a word instead, and so keeps what it has.
+        ends, while what is on its way is still carried. With `keep` a peer that was promised a
+        graceful restart is left without a word instead, and so keeps what it has.
         """
         if graceful:
-            await self._withdraw()
+            await self._withdraw(keep=keep)
         for driver in self._drivers.values():
             driver.perform(driver.machine.stop)
         for driver in self._drivers.values():
@@ -183,11 +192,11 @@ class BgpPeers:
         self._listeners.clear()
         self._wanted = ()
 
-    async def _withdraw(self) -> None:
+    async def _withdraw(self, *, keep: bool) -> None:
         drivers = tuple(self._drivers.values())
         for driver in drivers:
-            restartable = driver.desired.peer.graceful_restart
-            driver.perform(driver.machine.leave if restartable else driver.machine.withdraw_all)
+            is_kept = keep and driver.desired.peer.graceful_restart
+            driver.perform(driver.machine.leave if is_kept else driver.machine.withdraw_all)
         end = self._loop.time() + WITHDRAWN_WITHIN
         # The kernel tells nobody when the last octet is acknowledged.
         while self._loop.time() < end and not all(driver.is_delivered for driver in drivers):  # noqa: ASYNC110

@@ -93,9 +93,16 @@ class NodeBgp:
         """Who watches the paths; None while no session depends on one."""
         return None if self._paths is None else self._paths.bfd
 
-    async def close(self) -> None:
-        """Withdraw everything, end all sessions, and write that down."""
-        await self.peers.close()
+    def drain(self) -> None:
+        """From now on every peer is asked to use our routes last."""
+        self.peers.drain()
+
+    async def close(self, *, keep: bool = False) -> None:
+        """Withdraw everything, end all sessions, and write that down.
+
+        With `keep`, peers that were promised a graceful restart keep their routes.
+        """
+        await self.peers.close(keep=keep)
         if self._paths is not None:
             self._paths.close()
         if self._timer is not None:

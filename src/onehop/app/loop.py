@@ -18,11 +18,19 @@ RETRY_FLOOR = 0.05  # seconds: a failing effector may not spin the loop
 
 
 class Ring:
-    """Runs one round whenever a watched descriptor brought something new or a retry is due."""
+    """Runs one round whenever a watched descriptor brought something new or a retry is due.
 
-    def __init__(self, round_: Callable[[], Report], log: Log) -> None:
+    `on_term` is told of a SIGTERM and says for how many seconds the rounds go on; another signal
+    in that time ends them at once. `stopped_by` is the signal that ended them.
+    """
+
+    def __init__(
+        self, round_: Callable[[], Report], log: Log, on_term: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._round = round_
         self._log = log
+        self._on_term = on_term
+        self.stopped_by: signal.Signals | None = None
         self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
         self._retry: asyncio.TimerHandle | None = None
@@ -49,7 +57,7 @@ class Ring:
         """Go round until stopped by SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
+            loop.add_signal_handler(signum, self._signalled, signum)
         self._dirty.set()
         while True:
             await self._dirty.wait()
@@ -58,10 +66,19 @@ class Ring:
             self._dirty.clear()
             self._after(self._round())
 
+    def _signalled(self, signum: signal.Signals) -> None:
+        is_first, self.stopped_by = self.stopped_by is None, signum
+        delay = self._on_term() if is_first and signum is signal.SIGTERM else 0.0
+        if delay > 0.0:
+            asyncio.get_running_loop().call_later(delay, self.stop)
+        else:
+            self.stop()
+
     def _after(self, report: Report) -> None:
         for failure in report.failures:
             self._log("failed", subject=failure.subject, reason=str(failure.refusal))
-        due = [f.retry_at for f in report.failures if f.retry_at is not None]
+        instants = (report.again_at, *(failure.retry_at for failure in report.failures))
+        due = [at for at in instants if at is not None]
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

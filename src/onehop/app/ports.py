@@ -42,6 +42,32 @@ class Store(Protocol):
         ...
 
 
+class Leadership(Protocol):
+    """Whether this controller is the one that writes."""
+
+    def is_held(self) -> bool:
+        """Whether it may write at this instant."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when that may have changed."""
+        ...
+
+    def refresh(self) -> bool:
+        """Whether it changed since the last call."""
+        ...
+
+    @property
+    def holder(self) -> str:
+        """Who leads, as far as is known."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """What keeps this controller from leading, in words; empty for nothing but a leader."""
+        ...
+
+
 class LinkSource(Protocol):
     """The links of this host."""
 
@@ -89,8 +115,15 @@ class Advertising(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Withdraw every route, then end the sessions."""
+    def drain(self) -> None:
+        """Ask every router to use our routes last, while they still work."""
+        ...
+
+    async def close(self, *, keep: bool) -> None:
+        """Withdraw every route, then end the sessions.
+
+        With `keep`, routers that were promised a graceful restart keep their routes.
+        """
         ...
 
 
@@ -107,8 +140,12 @@ class NoBgp:
         del peers, links, refused
         return Report()
 
-    async def close(self) -> None:
+    def drain(self) -> None:
+        """Nobody to ask."""
+
+    async def close(self, *, keep: bool) -> None:
         """Nothing to withdraw."""
+        del keep
 
 
 class Telling(Protocol):

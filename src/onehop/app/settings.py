@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from onehop.app.bgp_node import NodeBgp
 from onehop.app.bgp_report import read_reports, report_path
 from onehop.app.node_status import NodeStatusTeller
 from onehop.app.ports import Forwarding, NoDatapath
-from onehop.app.speaker import Speaker
+from onehop.app.speaker import End, Speaker
 from onehop.core.balance import ring
 from onehop.core.decide import DecisionRules
 from onehop.model.address import Family, IPAddress, family_of
@@ -49,6 +49,7 @@ class SpeakerSettings:
     ignore_exclude_label: bool = False
     bgp_listen: tuple[IPAddress, ...] = ()
     metrics_address: tuple[str, int] | None = None
+    end: End = field(default_factory=End)
 
 
 def run_speaker(settings: SpeakerSettings) -> Refusal | None:
@@ -102,6 +103,7 @@ async def _serve(
         ),
         log=log,
         report_file=settings.state / "nodes" / f"{settings.node}.json",
+        end=settings.end,
     )
     return await _run(
         settings.metrics_address, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp

@@ -11,8 +11,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,30 @@ from onehop.app.ports import (
     Store,
     Telling,
 )
+from onehop.core.advertise import is_draining
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import DatapathDesired, NodeDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Key
 from onehop.proto.machine import AddressConflict
 
 if TYPE_CHECKING:
     from onehop.app.metrics import RoundFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What SIGTERM means.
+
+    `successor` says that another speaker follows at once: peers with graceful restart then keep
+    their routes. For `drain` seconds before the end, routers are asked to use the routes last.
+    """
+
+    successor: bool = False
+    drain: float = 0.0
 
 
 class Speaker:
@@ -57,6 +72,7 @@ class Speaker:
         statuses: Telling | None = None,
         log: Log,
         report_file: Path | None = None,
+        end: End | None = None,
     ) -> None:
         self._rules = rules
         self._decider = NodeDecider(rules)
@@ -68,6 +84,7 @@ class Speaker:
         self._statuses = statuses or NoStatus()
         self._log = log
         self._report_file = report_file
+        self._end = end or End()
         self._conflicts: dict[str, int] = {}
         self.figures: RoundFigures | None = None
         self.wanted = NodeDesired(datapath=DatapathDesired())
@@ -127,7 +144,7 @@ class Speaker:
 
     async def run(self) -> None:
         """Serve until SIGTERM; then fall silent, and leave the pinned datapath forwarding."""
-        ring = Ring(self.round, self._log)
+        ring = Ring(self.round, self._log, self._asked_to_end)
         self._store.refresh()
         self._links.refresh()
         ring.watch(self._store.fileno(), self._store.refresh)
@@ -143,11 +160,27 @@ class Speaker:
         try:
             await ring.run()
         finally:
-            await self._bgp.close()
+            await self._bgp.close(keep=self._keeps_routes(ring))
             self._announcers.close()
             self._datapath.close()
             self._statuses.close()
             self._log("speaker-stopped", node=self._rules.node)
+
+    def _asked_to_end(self) -> float:
+        """How long to go on after SIGTERM, with routes that are used last (RFC 8326 4.1)."""
+        if self._end.drain > 0.0:
+            self._log("draining", node=self._rules.node, seconds=self._end.drain)
+            self._bgp.drain()
+        return self._end.drain
+
+    def _keeps_routes(self, ring: Ring) -> bool:
+        """Whether routers are to keep what they have: only for a successor on a node that stays.
+
+        Who presses Ctrl-C means the end, and so does who drained the node before.
+        """
+        here = self.objects.nodes.get(Key("", self._rules.node))
+        is_staying = here is not None and not is_draining(here)
+        return self._end.successor and is_staying and ring.stopped_by is signal.SIGTERM
 
     def _carry_out(self, want: NodeDesired, snapshot: Snapshot) -> Report:
         grown = self._datapath.sync(want.datapath, shrink=False)

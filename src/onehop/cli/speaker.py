@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from onehop.app.settings import SpeakerSettings, run_speaker
+from onehop.app.speaker import End
 from onehop.cli import options
 from onehop.model.address import IPAddress
 from onehop.model.reason import Refusal
@@ -46,6 +47,22 @@ from onehop.model.reason import Refusal
     metavar="ADDRESS",
     help="Address where BGP peers may connect to us, port 179; may be repeated.  [default: none]",
 )
+@click.option(
+    "--on-term",
+    type=click.Choice(["withdraw", "restart"]),
+    default="withdraw",
+    show_default=True,
+    help="What SIGTERM means for peers with enableGracefulRestart; restart: another speaker "
+    "follows, and they keep the routes for it. A drained node's are withdrawn all the same.",
+)
+@click.option(
+    "--drain-time",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After SIGTERM, go on for so long with routes that carry GRACEFUL_SHUTDOWN.",
+)
 @options.metrics_address
 @click.option("--ignore-exclude-lb", is_flag=True, help="Announce from excluded nodes too.")
 def speaker(
@@ -60,6 +77,8 @@ def speaker(
     uplinks: tuple[str, ...],
     hook: str,
     bgp_listen: tuple[str, ...],
+    on_term: str,
+    drain_time: float,
     metrics_address: options.HostPort | None,
     ignore_exclude_lb: bool,
 ) -> None:
@@ -77,6 +96,7 @@ def speaker(
             hook=hook,
             bgp_listen=_addresses(bgp_listen),
             metrics_address=metrics_address,
+            end=End(successor=on_term == "restart", drain=drain_time),
             ignore_exclude_label=ignore_exclude_lb,
         )
     )

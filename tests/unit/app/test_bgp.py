@@ -20,11 +20,15 @@ from onehop.model.bgp import RouteAttributes
 from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
 from onehop.proto.bgp.constants import MessageType
+from onehop.proto.bgp.framing import KEEPALIVE
 from onehop.proto.bgp.status import PeerStatus, State
 from onehop.proto.bgp.terms import Local
-from tests.fakes.bgp_far import HOST, PORT, Far, alone, wanted
+from tests.fakes.bgp_far import HOST, OPEN, PORT, Far, alone, wanted
 
 pytestmark = pytest.mark.root
+
+
+GRACEFUL_SHUTDOWN = bytes.fromhex("ffff0000")
 
 
 @pytest.fixture(autouse=True)
@@ -221,6 +225,31 @@ def test_the_end_is_bounded_by_no_peer() -> None:
         assert asyncio.get_running_loop().time() - begin < 0.5
         kinds = [frame.kind for frame in case.far.heard_now()]
         assert kinds[-2:] == [MessageType.UPDATE, MessageType.NOTIFICATION]
+
+    run(what)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_only_a_successor_keeps_the_routes_of_a_graceful_restart(keep: bool) -> None:
+    async def what(case: Case) -> None:
+        case.peers.sync((wanted("198.51.100.10/32", graceful_restart=True),))
+        await case.far.establish()
+        await case.far.hear(MessageType.UPDATE)  # End-of-RIB
+        await case.peers.close(keep=keep)
+        kinds = [frame.kind for frame in case.far.heard_now()]
+        assert kinds == ([] if keep else [MessageType.UPDATE, MessageType.NOTIFICATION])
+
+    run(what)
+
+
+def test_a_peer_that_comes_while_we_drain_is_asked_to_use_us_last() -> None:
+    async def what(case: Case) -> None:
+        case.peers.drain()
+        case.peers.sync((wanted("198.51.100.10/32"),))
+        await case.far.accept()
+        await case.far.say(OPEN + KEEPALIVE)
+        route = await case.far.hear(MessageType.UPDATE)
+        assert GRACEFUL_SHUTDOWN in route.body
 
     run(what)
 

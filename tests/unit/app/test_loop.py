@@ -78,3 +78,53 @@ def test_sigterm_ends_the_ring() -> None:
         await Ring(round_, log).run()
 
     assert run(body)[0] == [0.0]
+
+
+def test_rounds_go_on_while_the_end_is_put_off_and_a_second_signal_ends_them() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        asked: list[str] = []
+
+        def round_() -> Report:
+            rounds.append(0.0)
+            if len(rounds) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+                asyncio.get_running_loop().call_later(0.02, ring.mark_dirty)
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return Report()
+
+        def on_term() -> float:
+            asked.append("end")
+            return 60.0
+
+        ring = Ring(round_, log, on_term)
+        await ring.run()
+        assert asked == ["end"]
+        assert ring.stopped_by is signal.SIGTERM
+
+    assert run(body)[0] == [0.0, 0.0]
+
+
+def test_the_end_that_was_put_off_comes() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        def round_() -> Report:
+            rounds.append(0.0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return Report()
+
+        await Ring(round_, log, lambda: 0.01).run()
+
+    assert run(body)[0] == [0.0]
+
+
+def test_an_interrupt_is_not_put_off() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        def round_() -> Report:
+            os.kill(os.getpid(), signal.SIGINT)
+            return Report()
+
+        ring = Ring(round_, log, lambda: 60.0)
+        await ring.run()
+        assert ring.stopped_by is signal.SIGINT
+
+    run(body)
