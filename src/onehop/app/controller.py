@@ -1,13 +1,17 @@
-"""The controller: gives Services their addresses and writes them down, nothing else."""
+"""The controller: gives Services their addresses and writes them down, nothing else.
+
+Of several controllers one leads; the others read and wait.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onehop.adapters.telemetry import Log
 from onehop.app.loop import Ring
-from onehop.app.ports import Store
+from onehop.app.ports import Leadership, Store
 from onehop.core.allocate import Allocator
 from onehop.core.validate import Validator
 from onehop.model.desired import ClusterDesired, Report
@@ -27,11 +31,15 @@ class Controller:
         log: Log,
         *,
         lb_class: str | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
+        self._leadership = leadership
+        self._leads = leadership is None
         self._store = store
         self._log = log
         self._allocator = Allocator(lb_class=lb_class)
         self._validator = Validator()
+        self._problems: tuple[Problem, ...] = ()
         self._told: frozenset[Problem] = frozenset()
         self.figures: RoundFigures | None = None
         self.decided: ClusterDesired | None = None
@@ -44,9 +52,9 @@ class Controller:
         if self.figures is not None:
             self.figures.problems = len(self._told)
             self.figures.is_complete = objects.complete
-        if not objects.complete:
+        if not objects.complete or not self._is_leader():
             return Report()
-        want = self._allocator.decide(objects)
+        want = replace(self._allocator.decide(objects), problems=self._problems)
         decided = time.monotonic()
         self._tell_changes(want)
         report = self._store.sync(want)
@@ -57,13 +65,27 @@ class Controller:
     async def run(self) -> None:
         """Serve until SIGTERM."""
         ring = Ring(self.round, self._log)
+        if self._leadership is not None:
+            ring.watch(self._leadership.fileno(), self._leadership.refresh)
         self._store.refresh()
         ring.watch(self._store.fileno(), self._store.refresh)
         self._log("controller-started")
         await ring.run()
 
+    def _is_leader(self) -> bool:
+        """Whether this controller may write now."""
+        if self._leadership is None:
+            return True
+        leads = self._leadership.is_held()
+        if leads != self._leads:
+            self._leads = leads
+            event = "leading" if leads else "standing-by"
+            self._log(event, holder=self._leadership.holder, why=self._leadership.why)
+        return leads
+
     def _tell(self, objects: Objects) -> None:
-        now = frozenset((*objects.problems, *self._validator.problems(objects)))
+        self._problems = (*objects.problems, *self._validator.problems(objects))
+        now = frozenset(self._problems)
         for problem in sorted(now - self._told, key=str):
             self._log("problem", what=str(problem))
         for problem in sorted(self._told - now, key=str):
