@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from onehop.adapters.manifests.inotify import Event, Inotify, Mask
@@ -43,17 +43,29 @@ def text_of(path: str) -> str | None:
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
     try:
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise UnreadableError("is not a regular file")
-            if found.st_size > _SIZE_LIMIT:
-                raise UnreadableError(f"is larger than {_SIZE_LIMIT >> 20} MiB")
-            return file.read().decode().removeprefix("\ufeff")
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableError("is not a regular file")
+        if found.st_size > _SIZE_LIMIT:
+            raise UnreadableError(f"is larger than {_SIZE_LIMIT >> 20} MiB")
+        return _read(descriptor, found.st_size).decode().removeprefix("\ufeff")
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UnreadableError("is not text in UTF-8") from None
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """All of a file, which may be longer by now than it was."""
+    parts = []
+    while part := os.read(descriptor, size + 1):
+        parts.append(part)
+        if len(part) <= size:
+            # A short read of a regular file ends where the file ends.
+            break
+    return b"".join(parts)
 
 
 class Tree:
@@ -72,6 +84,7 @@ class Tree:
         self._files: set[str] = set()
         self._stale: set[str] = set()
         self._written: set[str] = set()
+        self._unlinked: set[str] = set()
 
     def changes(self, events: Iterable[Event]) -> set[str]:
         """Paths of files that came, went or may have changed since the last call."""
@@ -93,6 +106,19 @@ class Tree:
     def forget(self, path: str) -> None:
         """`path` was found to be gone."""
         self._files.discard(path)
+        self._unlinked.discard(path)
+
+    def was_unlinked(self, path: str) -> bool:
+        """Whether `path` was deleted, and nothing says that it is about to be written anew.
+
+        Git unlinks what it checks out, but holds a lock meanwhile; an editor at work shows by its
+        own file beside. A file that was moved away was not deleted: some editors begin so.
+        """
+        if path not in self._unlinked:
+            return False
+        directory, name = os.path.split(path)
+        beside = (f"{directory}/.{name}.swp", f"{path}~", *_locks(directory))
+        return not any(map(os.path.lexists, beside))
 
     def _take(self, event: Event, directory: str) -> None:
         path = f"{directory}/{event.name}"
@@ -109,6 +135,7 @@ class Tree:
             self._take_file(event, path)
 
     def _take_file(self, event: Event, path: str) -> None:
+        (self._unlinked.add if event.mask & Mask.DELETE else self._unlinked.discard)(path)
         if event.mask & Mask.CREATE and not _is_linked(path):
             self._written.add(path)
         elif not (event.mask & Mask.ATTRIB and path in self._written):
@@ -190,6 +217,16 @@ class Tree:
             if path == directory or path.startswith(below):
                 del self._directories[number]
                 self._inotify.forget(number)
+
+
+def _locks(directory: str) -> Iterator[str]:
+    """Where git would hold its lock, from a directory upwards."""
+    while True:
+        yield f"{directory}/.git/index.lock"
+        above = os.path.dirname(directory)
+        if above == directory:
+            return
+        directory = above
 
 
 def _nearest(path: str) -> str:

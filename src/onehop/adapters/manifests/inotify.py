@@ -11,11 +11,10 @@ import os
 import select
 import struct
 from dataclasses import dataclass
-from enum import IntFlag
 
 
-class Mask(IntFlag):
-    """Event bits of inotify(7)."""
+class Mask:
+    """Event bits of inotify(7): plain numbers, since each event is asked for several of them."""
 
     ATTRIB = 0x4
     CLOSE_WRITE = 0x8
@@ -43,7 +42,9 @@ _WATCHED = (
 )
 _ONLYDIR = 0x01000000
 _HEADER = struct.Struct("iIII")
-_BUFFER_BYTES = 1 << 16
+# A hundred events; to come by a buffer that is larger takes longer than to read once more.
+_BUFFER_BYTES = 1 << 12
+_LARGEST_EVENT = _HEADER.size + 256  # a name has 255 octets at most, and one that ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Inotify:
             OSError: when the directory is gone or the user's watches are used up.
         """
         flags = _WATCHED | _ONLYDIR
-        number: int = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), int(flags))
+        number: int = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), flags)
         if number < 0:
             raise self._error(directory)
         return number
@@ -103,6 +104,8 @@ class Inotify:
                 name = os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
                 found.append(Event(watch, mask, name))
                 offset += length
+            if len(data) < _BUFFER_BYTES - _LARGEST_EVENT:
+                return found  # another one would have had room
 
     def close(self) -> None:
         """Give the descriptor back; twice is fine."""
