@@ -46,11 +46,11 @@ class Cluster:
         """The kubeconfig of an administrator, who is above RBAC and not audited."""
         return self.site.kubeconfig
 
-    def start(self) -> None:
-        """Start it, with the CRDs of `deploy/crds` and a controller-manager."""
+    def start(self, definitions: Path = CRDS) -> None:
+        """Start it, with the CRDs of a folder and a controller-manager."""
         self._server.start()
         # CRDs first: the controller-manager would notice later ones only after half a minute.
-        for path in sorted(CRDS.glob("*.yaml")):
+        for path in sorted(definitions.glob("*.yaml")):
             try:
                 self.apply(item for item in yaml.safe_load_all(path.read_text()) if item)
             except RequestError as refusal:  # one test says so, the others go on

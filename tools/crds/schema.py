@@ -155,7 +155,11 @@ def version(
 
 
 def definition(kind: str, plural: str, *versions: Schema) -> Schema:
-    """The CustomResourceDefinition of a kind of group metallb.io."""
+    """The CustomResourceDefinition of a kind of group metallb.io.
+
+    Where there are several versions MetalLB converts by a webhook; the null takes it away when
+    ours is applied over MetalLB's definition.
+    """
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -172,7 +176,7 @@ def definition(kind: str, plural: str, *versions: Schema) -> Schema:
                 "singular": kind.lower(),
             },
             "scope": "Namespaced",
-            "conversion": {"strategy": "None"},
+            "conversion": {"strategy": "None", **({"webhook": None} if len(versions) > 1 else {})},
             "versions": list(versions),
         },
     }

@@ -342,6 +342,7 @@ def apiserver_command(site: Site) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--token-auth-file={directory / 'tokens.csv'}",
         "--authorization-mode=RBAC",
+        "--allow-privileged=true",  # as every installer sets it
         "--disable-admission-plugins=TaintNodesByCondition,Priority,DefaultTolerationSeconds",
         "--etcd-compaction-interval=0",
         "--shutdown-delay-duration=0s",

@@ -1,0 +1,123 @@
+"""Installing on a real API server: by kubectl, by Helm, and over MetalLB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tools.deploy import CHART, MANIFEST
+
+from onehop.lab.kube_client import RequestError
+from tests.deploy.objects import LEAST, PLURALS, an_object, version_of
+from tests.kube.cluster import Cluster
+
+
+@pytest.mark.kube
+def test_the_manifest_is_applied_whole_and_again(cluster: Cluster, installed: str) -> None:
+    before = versions(cluster)
+    assert len(before) == len([each for each in yaml.safe_load_all(MANIFEST.read_text()) if each])
+    assert f"Namespace {installed}" in before
+    cluster.kubectl("apply", "--filename", str(MANIFEST))
+    assert versions(cluster) == before
+
+
+def versions(cluster: Cluster) -> dict[str, str]:
+    """The resource version of each object of the manifest."""
+    found = json.loads(cluster.kubectl("get", "--filename", str(MANIFEST), "--output", "json"))
+    return {
+        f"{each['kind']} {each['metadata']['name']}": each["metadata"]["resourceVersion"]
+        for each in found["items"]
+    }
+
+
+@pytest.mark.kube
+def test_the_server_knows_every_field_of_the_manifest(cluster: Cluster, installed: str) -> None:
+    del installed  # the Namespace has to be there
+    cluster.kubectl("apply", "--filename", str(MANIFEST), "--dry-run=server", "--validate=strict")
+
+
+def helm(program: Path, cluster: Cluster, home: Path, *words: str) -> str:
+    """What `helm WORDS` prints."""
+    environ = {
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+    }
+    done = subprocess.run(
+        [program, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], **environ},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.kube
+@pytest.mark.helm
+def test_helm_installs_and_removes_and_leaves_what_users_wrote(
+    cluster: Cluster, helm_program: Path, tmp_path: Path
+) -> None:
+    namespace = cluster.namespace()
+    where = ("--namespace", namespace)
+    values = {"nameOverride": namespace, "l2Advertisements[0].name": "default"}
+    options = [word for item in values.items() for word in ("--set", "=".join(item))]
+    helm(helm_program, cluster, tmp_path, "install", "release", str(CHART), *where, *options)
+    path = f"/apis/metallb.io/v1beta1/namespaces/{namespace}"
+    assert cluster.get(f"{path}/l2advertisements/default")
+    cluster.client.request(
+        "POST", f"{path}/ipaddresspools", an_object("IPAddressPool", LEAST["IPAddressPool"])
+    )
+    helm(helm_program, cluster, tmp_path, "uninstall", "release", *where)
+    with pytest.raises(RequestError, match="404"):
+        cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{namespace}-controller")
+    assert cluster.get(f"{path}/ipaddresspools/it")["spec"]["addresses"], "definitions stay"
+
+
+# ---- over MetalLB -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def after_metallb(
+    kube_programs: Path, metallb_programs: Path, tmp_path: Path
+) -> Iterator[Cluster]:
+    """An API server with MetalLB's definitions, whose webhooks nobody answers any more."""
+    made = Cluster(tmp_path, kube_programs)
+    config = metallb_programs / "config" / "crd"
+    patch = yaml.safe_load((config / "patches" / "crd-conversion-patch-bgppeers.yaml").read_text())
+    try:
+        made.start(config / "bases")
+        conversion = json.dumps({"spec": patch["spec"]})
+        made.kubectl("patch", "crd", "bgppeers.metallb.io", "--type=merge", "-p", conversion)
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.kube
+@pytest.mark.peers
+def test_what_metallb_left_stays_as_it_is(after_metallb: Cluster) -> None:
+    """Objects under MetalLB's definitions are whole and can be edited under ours."""
+    namespace = after_metallb.namespace()
+    stored: dict[str, Any] = {}
+    for kind, spec in LEAST.items():
+        base = f"/apis/{version_of(kind)}/namespaces/{namespace}/{PLURALS[kind]}"
+        stored[f"{base}/it"] = after_metallb.client.request("POST", base, an_object(kind, spec))
+    old_peers = f"/apis/metallb.io/v1beta1/namespaces/{namespace}/bgppeers"
+    with pytest.raises(RequestError, match="conversion webhook"):
+        after_metallb.get(old_peers)
+    after_metallb.kubectl("apply", "--filename", str(MANIFEST))
+    for path, before in stored.items():
+        after = after_metallb.get(path)
+        assert after["spec"] == before["spec"]
+        after["metadata"]["labels"] = {"edited": "yes"}
+        after_metallb.client.request("PUT", path, after)
+    assert [each["spec"]["myASN"] for each in after_metallb.get(old_peers)["items"]] == [64500]
