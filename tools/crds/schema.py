@@ -76,14 +76,13 @@ _LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
 _LABEL_KEY = rf"^([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL}$"
 
 
-def selector(description: str = "") -> Schema:
-    """A label selector (meta/v1), with the rules that the API's own types have in code."""
+def _requirement() -> Schema:
+    """One entry of matchExpressions."""
     values = listed(
         text(maxLength=63, pattern=f"^{_LABEL}?$"),
         "Values to compare with: at least one for In and NotIn, none for the other operators.",
-        most=MANY,
     )
-    requirement = checked(
+    return checked(
         fields(
             {
                 "key": text("Label that the requirement is about.", pattern=_LABEL_KEY),
@@ -102,7 +101,13 @@ def selector(description: str = "") -> Schema:
             ".values",
         ),
     )
-    expressions = listed(requirement, "Requirements, all of which an object has to meet.", most=32)
+
+
+def selector(description: str = "") -> Schema:
+    """A label selector (meta/v1), with the rules that the API's own types have in code."""
+    expressions = listed(
+        _requirement(), "Requirements, all of which an object has to meet.", most=32
+    )
     labels = {
         "description": "Labels that an object has to carry with these values.",
         "type": "object",
