@@ -64,8 +64,6 @@ class Inotify:
         self._fd: int = self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self._fd < 0:
             raise self._error("inotify (see the limit fs.inotify.max_user_instances)")
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
 
     def fileno(self) -> int:
         """The descriptor, readable when an event waits."""
@@ -91,7 +89,8 @@ class Inotify:
         """All events that wait, in order; for the first one `timeout` seconds are given."""
         found: list[Event] = []
         if timeout > 0.0:
-            self._poll.poll(timeout * 1000)
+            # Not poll(2): that counts in milliseconds. The descriptor is of the process's first.
+            select.select([self._fd], [], [], timeout)
         while True:
             try:
                 data = os.read(self._fd, _BUFFER_BYTES)

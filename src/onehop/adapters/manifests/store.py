@@ -28,8 +28,11 @@ from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason
 from onehop.model.service import Key, Service
 
-# Between an editor's unlink or truncate and its close lie microseconds or a sync of the disk.
+# Between an editor's rename or truncate and its close lie microseconds or a sync of the disk.
 _SETTLE_SECONDS = 0.005
+# Between an unlink and the create that follows it lie microseconds, unless the scheduler comes in
+# between, and then five milliseconds are as short as this.
+_UNLINKED_SECONDS = 0.0005
 # No stream of changes may keep the others waiting for longer.
 _PATIENCE_SECONDS = 0.020
 
@@ -105,18 +108,28 @@ class Manifests:
         A file that got worse is given a moment, in which whoever writes it may go on.
         """
         touched: set[ObjectId] = set()
-        until = time.monotonic() + _PATIENCE_SECONDS
-        hasty = self._objects.complete
+        believed_at: dict[str, float] = {}
+        now = time.monotonic()
+        until = now + _PATIENCE_SECONDS if self._objects.complete else now
         pending = self._tree.changes(events)
-        while pending := pending - self._tree.being_written(pending):
-            doubtful = {path for path in pending if not self._loaded(path, touched, hasty=hasty)}
-            if not doubtful:
-                break
-            more = self._inotify.events(timeout=_SETTLE_SECONDS)
+        while True:
+            for path in pending:
+                believed_at[path] = min(now + self._settling(path), until)
+            for path in self._tree.being_written(believed_at):
+                del believed_at[path]
+            for path, at in [*believed_at.items()]:
+                # What was doubted and has not changed need not be read before its time is over.
+                if (path in pending or at <= now) and self._loaded(path, touched, hasty=now < at):
+                    del believed_at[path]
+            if not believed_at:
+                return touched
+            more = self._inotify.events(timeout=max(0.0, min(believed_at.values()) - now))
             events += more
-            hasty = bool(more) and time.monotonic() < until
-            pending = doubtful | self._tree.changes(more)
-        return touched
+            now = time.monotonic()
+            pending = self._tree.changes(more)
+
+    def _settling(self, path: str) -> float:
+        return _UNLINKED_SECONDS if self._tree.was_unlinked(path) else _SETTLE_SECONDS
 
     def _loaded(self, path: str, touched: set[ObjectId], *, hasty: bool) -> bool:
         names = self._catalog.load(path, hasty=hasty)

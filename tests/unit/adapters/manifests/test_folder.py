@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import select
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,79 @@ def test_a_deleted_file_takes_its_objects_away(store: Manifests, folder: Path) -
     (folder / "x.yaml").unlink()
     assert store.refresh()
     assert names(store) == {}
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[None]:
+    """A file that says somebody is at work."""
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    yield
+    path.unlink()
+
+
+@pytest.mark.parametrize("sign", [".git/index.lock", ".x.yaml.swp", "x.yaml~"])
+def test_a_file_that_was_deleted_is_believed_gone_sooner_unless_somebody_is_at_work(
+    store: Manifests, folder: Path, sign: str
+) -> None:
+    """A delete has nothing to wait for; git and editors show that they are not done."""
+    path = folder / "x.yaml"
+    path.write_text(a_namespace("one"))
+    store.refresh()
+    took = []
+    for _ in range(10):  # another process may have the processor now and then
+        path.unlink()
+        begin = time.monotonic()
+        assert store.refresh()
+        took.append(time.monotonic() - begin)
+        path.write_text(a_namespace("one"))
+        store.refresh()
+    with beside(folder / sign):
+        path.unlink()
+        begin = time.monotonic()
+        assert store.refresh()
+        waited = time.monotonic() - begin
+    assert waited >= 0.005
+    assert min(took) < 0.005
+
+
+def test_a_file_written_anew_within_its_moment_never_went(store: Manifests, folder: Path) -> None:
+    """As git and tar do it, while the store already looks."""
+    path = folder / "x.yaml"
+    path.write_text(a_namespace("one"))
+    store.refresh()
+    before = store.objects()
+    path.unlink()
+    os.mkfifo(folder / ".go")
+
+    def write_anew() -> None:
+        with path.open("w") as file:
+            (folder / ".go").read_bytes()
+            file.write(a_namespace("one"))
+
+    writer = threading.Thread(target=write_anew)
+    writer.start()
+    while not path.exists():
+        pass
+    assert not store.refresh()
+    (folder / ".go").write_bytes(b"x")
+    writer.join()
+    assert not store.refresh()
+    assert store.objects() is before
+
+
+def test_a_deletion_waits_for_no_other_file(store: Manifests, folder: Path) -> None:
+    """Another one is written all the time, badly: it alone is given time."""
+    (folder / "x.yaml").write_text(a_namespace("one"))
+    (folder / "y.yaml").write_text(a_namespace("two"))
+    store.refresh()
+    (folder / "x.yaml").unlink()
+    (folder / "y.yaml").write_text("[")
+    begin = time.monotonic()
+    assert store.refresh()
+    assert time.monotonic() - begin < 0.5
+    assert names(store) == {"two": "blue"}
+    assert [each.source.rpartition("/")[2] for each in store.objects().problems] == ["y.yaml"]
 
 
 def test_an_emptied_file_takes_its_objects_away(store: Manifests, folder: Path) -> None:
