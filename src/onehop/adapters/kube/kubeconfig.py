@@ -194,7 +194,7 @@ def _named(items: list[tuple[Path, str, _T]], name: str, what: str, shown: str) 
 def _file(path: Path) -> _File:
     try:
         plain = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-        return msgspec.convert(plain or {}, _File)
+        return msgspec.convert({} if plain is None else plain, _File)
     except (OSError, UnicodeDecodeError) as error:
         raise KubeConfigError(f"the kubeconfig {path} cannot be read: {error}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:

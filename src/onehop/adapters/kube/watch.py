@@ -7,6 +7,7 @@ comes in pieces as they arrive: an event of a watch is handed on before the next
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -62,12 +63,12 @@ class Body:
         """
         if self.endless:
             return data
-        self._buffer += data
         if not self._chunked:
-            taken = bytes(self._buffer[: self._left])
+            taken = data[: self._left]
             self._left -= len(taken)
             self.done = not self._left
             return taken
+        self._buffer += data
         return self._dechunked()
 
     def _dechunked(self) -> bytes:
@@ -281,4 +282,6 @@ class Channel:
 def _why(error: OSError | ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not verify: {error.verify_message}"
-    return error.strerror or str(error)
+    # asyncio words it after its own function, so the number says more than the text.
+    plain = not isinstance(error, ssl.SSLError) and error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if plain else error.strerror or str(error)
