@@ -77,6 +77,7 @@ class Released:
         self._wake: Callable[[], None] = lambda: None
         self._source: Mapping[Key, _Addresses] | None = None
         self._want: Mapping[Key, _Addresses] = {}
+        self._sent: Mapping[Key, _Addresses] | None = {}  # None: it failed
         self._kept: Mapping[Key, _Addresses] = {}
         self._not_before = 0.0
 
@@ -86,7 +87,7 @@ class Released:
 
     def found(self, body: bytes) -> Mapping[Key, _Addresses]:
         """What the ConfigMap held at the start, as the store asks."""
-        self._kept = decoded(body)
+        self._sent = self._kept = decoded(body)
         return self._kept
 
     def sync(self, released: Mapping[Key, _Addresses]) -> float | None:
@@ -94,7 +95,7 @@ class Released:
         if self._source is not released:
             self._source = released
             self._want = dict(list(released.items())[-_LIMIT:])
-        if self._want == self._kept:
+        if self._want == self._sent:
             return None
         now = self._clock()
         if now >= self._not_before:
@@ -104,20 +105,20 @@ class Released:
 
     def flush(self, *, patience: float = 2.0) -> None:
         """Write what is not written, and wait for that."""
-        if self._want == self._kept:
+        if self._want == self._sent == self._kept:
             return
         ended = threading.Event()
         self._write(ended.set)
         ended.wait(patience)
 
     def _write(self, then: Callable[[], None]) -> None:
-        want = self._want
+        want = self._sent = self._want
 
         def done(outcome: Outcome) -> None:
             if outcome.ok:
                 self._kept = want
             elif outcome.retry_at is not None:
-                self._not_before = outcome.retry_at
+                self._sent, self._not_before = None, outcome.retry_at
                 self._wake()
             then()
 
