@@ -283,5 +283,5 @@ def _why(error: OSError | ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not verify: {error.verify_message}"
     # asyncio words it after its own function, so the number says more than the text.
-    plain = not isinstance(error, ssl.SSLError) and error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if plain else error.strerror or str(error)
+    number = 0 if isinstance(error, ssl.SSLError) else error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error)

@@ -26,9 +26,10 @@ def cut(data: bytes, places: list[int]) -> Iterator[bytes]:
         yield data[start:end]
 
 
-@given(
-    st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.lists(st.integers(0), max_size=9)
-)
+PLACES = st.lists(st.integers(0), max_size=9)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), PLACES)
 def test_chunks_make_the_same_body_however_they_arrive(
     chunks: list[bytes], places: list[int]
 ) -> None:
