@@ -58,6 +58,7 @@ def backends_of(
     With `local` only the node's own count as reachable; among the reachable, ready ones are taken,
     and where none is ready, those that are terminating and still serve.
     """
+    kind = _KIND[family]
     found = [
         (address, target, endpoint)
         for slice_ in slices
@@ -65,7 +66,7 @@ def backends_of(
         for endpoint in slice_.endpoints
         if endpoint.ready or endpoint.serving
         for address in endpoint.addresses
-        if type(address) is _KIND[family]
+        if type(address) is kind
     ]
     if len(slices) > 1:  # slices may overlap while endpoints move between them
         found = list({row[:2]: row for row in reversed(found)}.values())
@@ -102,8 +103,11 @@ def frontends_of(
 ) -> tuple[FrontendDesired, ...]:
     """All frontends of a Service: its external addresses and its node ports."""
     frontends: list[FrontendDesired] = []
-    families = tuple(dict.fromkeys(family_of(address) for address in service.ingress))
-    families = tuple(dict.fromkeys((*families, *map(family_of, service.cluster_ips))))
+    families: list[Family] = []
+    for address in (*service.ingress, *service.cluster_ips):
+        family = family_of(address)
+        if family not in families:
+            families.append(family)
     local = service.traffic_policy is TrafficPolicy.LOCAL
     for port in service.ports:
         for family in families:

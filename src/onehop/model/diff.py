@@ -53,11 +53,11 @@ class Edition(dict[K, V]):
     __slots__ = ("_base", "_edits", "_mark")
 
     def __init__(self, base: Mapping[K, V], edits: Mapping[K, V | None]) -> None:
-        super().__init__(base)
+        super().__init__(base or {k: v for k, v in edits.items() if v is not None})
         self._mark = object()  # not the mapping itself: an heir must not keep its forebears
         self._base = base._mark if isinstance(base, Edition) else None
         self._edits = tuple(edits)
-        for key, value in edits.items():
+        for key, value in edits.items() if base else ():
             if value is None:
                 super().__delitem__(key)
             else:
