@@ -15,7 +15,7 @@ from tools.deploy import CHART, MANIFEST
 
 from onehop.lab.kube_client import RequestError
 from tests.deploy.objects import LEAST, PLURALS, an_object, version_of
-from tests.kube.cluster import Cluster
+from tests.kube.cluster import CRDS, Cluster
 
 
 @pytest.mark.kube
@@ -121,3 +121,30 @@ def test_what_metallb_left_stays_as_it_is(after_metallb: Cluster) -> None:
         after["metadata"]["labels"] = {"edited": "yes"}
         after_metallb.client.request("PUT", path, after)
     assert [each["spec"]["myASN"] for each in after_metallb.get(old_peers)["items"]] == [64500]
+
+
+@pytest.mark.kube
+@pytest.mark.peers
+def test_metallb_finds_its_objects_again(
+    after_metallb: Cluster, metallb_programs: Path, tmp_path: Path
+) -> None:
+    """Its definitions applied over ours, with its conversion webhook."""
+    after_metallb.kubectl("apply", "--filename", str(CRDS))
+    namespace = after_metallb.namespace()
+    base = f"/apis/metallb.io/v1beta1/namespaces/{namespace}/ipaddresspools"
+    after_metallb.client.request("POST", base, an_object("IPAddressPool", LEAST["IPAddressPool"]))
+    config = metallb_programs / "config" / "crd"
+    theirs = yaml.safe_load((config / "bases" / "metallb.io_bgppeers.yaml").read_text())
+    patch = yaml.safe_load((config / "patches" / "crd-conversion-patch-bgppeers.yaml").read_text())
+    theirs["spec"] |= patch["spec"]
+    path = tmp_path / "bgppeers.yaml"
+    path.write_text(yaml.safe_dump(theirs))
+    after_metallb.kubectl("apply", "--filename", str(config / "bases"))
+    after_metallb.kubectl("apply", "--filename", str(path))
+    stored = after_metallb.get(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/bgppeers.metallb.io"
+    )
+    assert stored["spec"]["conversion"]["strategy"] == "Webhook"
+    pool = after_metallb.get(f"{base}/it")
+    pool["metadata"]["labels"] = {"edited": "yes"}
+    after_metallb.client.request("PUT", f"{base}/it", pool)

@@ -14,7 +14,7 @@ import yaml
 from onehop.lab.kube_client import KubeClient, Object, RequestError, read_audit
 from onehop.lab.kube_server import APISERVER, KubeServer, Site, kubeconfig, loopback
 
-CRDS = Path(__file__).parents[2] / "deploy" / "crds"
+CRDS = Path(__file__).parents[2] / "deploy" / "chart" / "crds"
 
 
 class Cluster:

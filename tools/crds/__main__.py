@@ -1,4 +1,4 @@
-"""Write `deploy/chart/crds/`, which `deploy/crds` points at."""
+"""Write `deploy/chart/crds/`."""
 
 from __future__ import annotations
 
