@@ -12,7 +12,6 @@ from typing import Literal
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.linux.link import Links
 from onehop.adapters.linux.netlink import NetlinkError
-from onehop.adapters.manifests import Manifests
 from onehop.adapters.manifests.node_status import NodeStatusFiles
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import Announcers
@@ -21,6 +20,7 @@ from onehop.app.bgp_report import read_reports, report_path
 from onehop.app.node_status import NodeStatusTeller
 from onehop.app.ports import Forwarding, NoDatapath
 from onehop.app.speaker import End, Speaker
+from onehop.app.stores import OpenStore, StoreChoice, await_complete, open_store
 from onehop.core.balance import ring
 from onehop.core.decide import DecisionRules
 from onehop.model.address import Family, IPAddress, family_of
@@ -38,8 +38,7 @@ class SpeakerSettings:
     """The command line of `onehop speaker`, checked."""
 
     node: str
-    folder: Path
-    state: Path
+    where: StoreChoice
     lb_class: str | None = None
     datapath: bool = True
     delivery: Literal["fast", "stack"] = "fast"
@@ -53,15 +52,20 @@ class SpeakerSettings:
 
 
 def run_speaker(settings: SpeakerSettings) -> Refusal | None:
-    """Serve until SIGTERM; a Refusal says why it could not start."""
+    """Serve until SIGTERM; a Refusal says why it could not start.
+
+    Raises:
+        StoreError: when the store cannot be opened.
+    """
     try:
-        store, links = Manifests(settings.folder, state=settings.state), Links()
+        links = Links()
     except NetlinkError as error:
         return error.refusal
-    except OSError as error:
-        return Refusal(reason=Reason.MANIFEST_UNREADABLE, detail=f"{settings.folder}: {error}")
-    with closing(store), closing(links):
-        store.refresh()
+    with closing(links), closing(open_store(settings.where)) as store:
+        if settings.where.folder is None:
+            await_complete(store, Log())
+        else:
+            store.refresh()
         links.refresh()
         restart = _restart(settings, store)
         datapath = _datapath(settings, store, links.links())
@@ -72,7 +76,7 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
 
 async def _serve(
     settings: SpeakerSettings,
-    store: Manifests,
+    store: OpenStore,
     links: Links,
     datapath: Forwarding,
     restart: Restart,
@@ -99,10 +103,10 @@ async def _serve(
         datapath=datapath,
         bgp=bgp,
         statuses=NodeStatusTeller(
-            settings.node, NodeStatusFiles(settings.state, settings.node), log=log
+            settings.node, NodeStatusFiles(settings.where.state, settings.node), log=log
         ),
         log=log,
-        report_file=settings.state / "nodes" / f"{settings.node}.json",
+        report_file=settings.where.state / "nodes" / f"{settings.node}.json",
         end=settings.end,
     )
     return await _run(
@@ -114,7 +118,7 @@ def _bgp(settings: SpeakerSettings, log: Log, restart: Restart) -> NodeBgp:
     return NodeBgp(
         settings.node,
         log=log,
-        report_file=report_path(settings.state, settings.node),
+        report_file=report_path(settings.where.state, settings.node),
         listen_at=((address, BGP_PORT) for address in settings.bgp_listen),
         restart=restart,
     )
@@ -123,7 +127,7 @@ def _bgp(settings: SpeakerSettings, log: Log, restart: Restart) -> NodeBgp:
 async def _run(
     metrics_address: tuple[str, int] | None,
     speaker: Speaker,
-    store: Manifests,
+    store: OpenStore,
     *,
     announcers: Announcers,
     datapath: Forwarding,
@@ -142,7 +146,7 @@ async def _run(
     return await serve(metrics_address, figures, speaker.run)
 
 
-def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:
+def _restart(settings: SpeakerSettings, store: OpenStore) -> Restart:
     """What may be promised to routers that keep our routes over a restart (RFC 4724 3).
 
     That we forward, only when what the last process left in the kernel still holds frontends: it
@@ -150,7 +154,7 @@ def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:
     """
     if not any(peer.graceful_restart for peer in store.objects().bgp_peers.values()):
         return Restart()
-    before = next(iter(read_reports(settings.state, settings.node)), None)
+    before = next(iter(read_reports(settings.where.state, settings.node)), None)
     is_recent = before is not None and time.time() - before.at < RESTART_TIME
     if not settings.datapath:
         return Restart(is_restarting=is_recent, forwarding=frozenset(Family))
@@ -165,7 +169,7 @@ def _restart(settings: SpeakerSettings, store: Manifests) -> Restart:
 
 
 def _datapath(
-    settings: SpeakerSettings, store: Manifests, links: tuple[Link, ...]
+    settings: SpeakerSettings, store: OpenStore, links: tuple[Link, ...]
 ) -> Forwarding | Refusal:
     if not settings.datapath:
         return NoDatapath()
@@ -191,13 +195,13 @@ def _datapath(
         return Refusal(reason=error.reason, detail=str(error))
 
 
-def _addresses(store: Manifests, node: str) -> tuple[IPAddress, ...]:
+def _addresses(store: OpenStore, node: str) -> tuple[IPAddress, ...]:
     """The Node's own addresses: what packets to other nodes' backends carry as their source."""
     here = store.objects().nodes.get(Key("", node))
     return here.addresses if here is not None else ()
 
 
-def _uplinks(store: Manifests, node: str, links: tuple[Link, ...]) -> tuple[str, ...]:
+def _uplinks(store: OpenStore, node: str, links: tuple[Link, ...]) -> tuple[str, ...]:
     """The links that carry one of the Node's addresses."""
     wanted = frozenset(_addresses(store, node))
     return tuple(link.name for link in links if any(own.ip in wanted for own in link.addresses))

@@ -3,44 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import click
 
+from onehop.app.stores import (
+    OpenStore,
+    StoreChoice,
+    namespace_of,
+    open_store,
+    own_namespace_of,
+    reach,
+)
 from onehop.cli import options
+from onehop.model.reason import Refusal
+
+if TYPE_CHECKING:
+    from onehop.app.controller import Controller
 
 
 @click.command()
-@options.manifests
-@options.state
+@options.store
 @options.lb_class
 @options.metrics_address
 def controller(
-    folder: Path,
-    state: Path | None,
-    lb_class: str | None,
-    metrics_address: options.HostPort | None,
+    *, where: StoreChoice, lb_class: str | None, metrics_address: options.HostPort | None
 ) -> None:
     """Give Services of type LoadBalancer their addresses from IPAddressPools."""
-    from onehop.adapters.manifests import Manifests
+    serve = _of_cluster if where.folder is None else _of_folder
+    refusal = asyncio.run(serve(where, lb_class, metrics_address))
+    if refusal is not None:
+        raise click.ClickException(str(refusal))
+
+
+async def _of_folder(
+    where: StoreChoice, lb_class: str | None, metrics_address: options.HostPort | None
+) -> Refusal | None:
     from onehop.adapters.telemetry import Log
     from onehop.app.controller import Controller
 
+    store = open_store(where)
     try:
-        store = Manifests(folder, state=state)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"--manifests {folder}: {error}") from error
-    made = Controller(store, Log(), lb_class=lb_class)
-    try:
-        if metrics_address is None:
-            asyncio.run(made.run())
-            return
-        from onehop.app.controller_metrics import ControllerFigures
-        from onehop.app.metrics import serve
-
-        figures = ControllerFigures(made, store=store, staleness=store.staleness)
-        refusal = asyncio.run(serve(metrics_address, figures, made.run))
-        if refusal is not None:
-            raise click.ClickException(str(refusal))
+        made = Controller(store, Log(), lb_class=lb_class)
+        return await _served(made, store, metrics_address, made.run)
     finally:
         store.close()
+
+
+async def _of_cluster(
+    where: StoreChoice, lb_class: str | None, metrics_address: options.HostPort | None
+) -> Refusal | None:
+    from onehop.adapters.telemetry import Log
+    from onehop.app.kube_controller import KubeController, KubeControllerSettings
+
+    access = reach(where)
+    settings = KubeControllerSettings(
+        namespace=namespace_of(where, access),
+        own_namespace=own_namespace_of(where, access),
+        pod=os.environ.get("ONEHOP_POD_NAME", ""),
+        lb_class=lb_class,
+    )
+    made = KubeController(access, settings, Log())
+    return await _served(made.controller, made.store, metrics_address, made.run)
+
+
+async def _served(
+    made: Controller,
+    store: OpenStore,
+    metrics_address: options.HostPort | None,
+    run: Callable[[], Awaitable[None]],
+) -> Refusal | None:
+    if metrics_address is None:
+        await run()
+        return None
+    from onehop.app.controller_metrics import ControllerFigures
+    from onehop.app.metrics import serve
+
+    figures = ControllerFigures(made, store=store, staleness=store.staleness)
+    return await serve(metrics_address, figures, run)

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 import yaml
 
 from onehop.app.explain import Explanation, explanation
+from onehop.app.migrate import IncompleteError, complete_objects
+from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
 from onehop.model.service import Key
 
 
 @click.command()
 @click.argument("service", metavar="NS/NAME")
-@options.manifests
-@options.state
+@options.store
 @options.lb_class
 @click.option("--node", help="Only this node's part.")
 @options.output
 def explain(
     *,
     service: str,
-    folder: Path,
-    state: Path | None,
+    where: StoreChoice,
     lb_class: str | None,
     node: str | None,
     output: str,
 ) -> None:
     """Print why a Service has its address, its announcer and its backends, or has not."""
-    from onehop.adapters.manifests import Manifests
-
     namespace, _, name = service.rpartition("/")
-    store = Manifests(folder, state=state)
+    store = open_store(where)
     try:
-        store.refresh()
         found = explanation(
-            store.objects(),
+            complete_objects(store),
             Key(namespace or "default", name),
             lb_class=lb_class,
-            state=state or folder / ".onehop",
+            state=where.state,
             node=node,
         )
+    except IncompleteError as error:
+        raise click.ClickException(str(error)) from error
     finally:
         store.close()
     if found is None:

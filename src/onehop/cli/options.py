@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import click
+
+from onehop.app.stores import StoreChoice, StoreError
 
 HostPort = tuple[str, int]
 
@@ -34,12 +38,68 @@ manifests = click.option(
     help="Folder of Kubernetes objects as YAML, watched for change.",
 )
 
+_folder = click.option(
+    "--manifests",
+    "folder",
+    envvar="ONEHOP_MANIFESTS",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of Kubernetes objects as YAML, watched for change, in place of an API server.",
+)
+
+_kubeconfig = click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="How to reach the API server.  [default: $KUBECONFIG, the pod's service account, or "
+    "~/.kube/config]",
+)
+
+_context = click.option("--context", help="The kubeconfig's context.  [default: its current one]")
+
+_namespace = click.option(
+    "--namespace",
+    envvar=["ONEHOP_NAMESPACE", "METALLB_NAMESPACE"],
+    help="Namespace of the metallb.io objects.  [default: the pod's own, else onehop-system]",
+)
+
 state = click.option(
     "--state",
     envvar="ONEHOP_STATE",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder where the controller writes status.  [default: MANIFESTS/.onehop]",
 )
+
+
+def store(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that choose the store, handed to the command as one `where`."""
+
+    @wraps(command)
+    def chosen(
+        *,
+        folder: Path | None,
+        state: Path | None,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str | None,
+        **more: object,
+    ) -> None:
+        if folder is not None and (kubeconfig is not None or context is not None):
+            raise click.UsageError("--manifests stands in place of --kubeconfig and --context")
+        more["where"] = StoreChoice(
+            folder=folder,
+            state_folder=state,
+            kubeconfig=kubeconfig,
+            context=context,
+            namespace=namespace,
+        )
+        try:
+            command(**more)
+        except StoreError as error:
+            raise click.ClickException(str(error)) from error
+
+    for option in (state, _namespace, _context, _kubeconfig, _folder):
+        chosen = option(chosen)
+    return chosen
+
 
 lb_class = click.option(
     "--lb-class",

@@ -9,6 +9,7 @@ import click
 
 from onehop.app.settings import SpeakerSettings, run_speaker
 from onehop.app.speaker import End
+from onehop.app.stores import StoreChoice
 from onehop.cli import options
 from onehop.model.address import IPAddress
 from onehop.model.reason import Refusal
@@ -16,8 +17,7 @@ from onehop.model.reason import Refusal
 
 @click.command()
 @click.option("--node-name", required=True, envvar="ONEHOP_NODE_NAME", help="Name of its Node.")
-@options.manifests
-@options.state
+@options.store
 @options.lb_class
 @click.option(
     "--datapath",
@@ -68,8 +68,7 @@ from onehop.model.reason import Refusal
 def speaker(
     *,
     node_name: str,
-    folder: Path,
-    state: Path | None,
+    where: StoreChoice,
     lb_class: str | None,
     datapath: str,
     delivery: str,
@@ -86,8 +85,7 @@ def speaker(
     refusal = run_speaker(
         SpeakerSettings(
             node=node_name,
-            folder=folder,
-            state=state or folder / ".onehop",
+            where=where,
             lb_class=lb_class,
             datapath=datapath == "ebpf",
             delivery="stack" if delivery == "stack" else "fast",

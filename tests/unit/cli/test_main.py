@@ -41,7 +41,6 @@ def test_each_command_explains_itself(command: str) -> None:
     ("words", "code", "says"),
     [
         (("nonsense",), 2, "No such command 'nonsense'"),
-        (("controller",), 2, "Missing option '--manifests'"),
         (("controller", "--manifests", "/no/such"), 2, "does not exist"),
         (("speaker", "--manifests", "/"), 2, "Missing option '--node-name'"),
         (

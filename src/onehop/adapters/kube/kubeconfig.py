@@ -94,6 +94,7 @@ class Access:
     """A server, and what to show it. Reading and writing both go by this.
 
     `prefix` is the path of the server's URL, `server_name` what its certificate has to be for.
+    `is_pod`: it is the service account of the pod that we run in, and `namespace` is our own.
     """
 
     server: str
@@ -103,6 +104,7 @@ class Access:
     tls: ssl.SSLContext | None = None
     server_name: str = ""
     namespace: str = "default"
+    is_pod: bool = False
     credentials: Credentials = field(default=Fixed(""), repr=False)
 
     def authorization(self) -> str:
@@ -162,6 +164,7 @@ def _in_cluster(environment: Mapping[str, str], account: Path) -> Access:
         tls=tls,
         server_name=host,
         namespace=namespace,
+        is_pod=True,
         credentials=TokenFile(account / "token"),
     )
 

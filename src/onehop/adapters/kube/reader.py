@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Reader:
         if recall is not None:
             self._unsettled.add(_KEPT)
         self._lost: set[Source] = set()
+        self.lost_at: float | None = None
         self._group: asyncio.TaskGroup
         self._pace: Pace
         self._ready = threading.Event()
@@ -146,6 +148,7 @@ class Reader:
     def lost(self, shelf: Shelf, why: str) -> None:
         """The server cannot be reached."""
         if not self._lost:
+            self.lost_at = time.monotonic()
             since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             detail = f"{self._access.server} has not answered since {since}: {why}"
             self._cache.complain(_SERVER, (problem("", Reason.API_UNREACHABLE, detail),))
@@ -157,6 +160,7 @@ class Reader:
         self._cache.complain(shelf.source)
         self._lost.discard(shelf.source)
         if not self._lost:
+            self.lost_at = None
             self._cache.complain(_SERVER)
         self._cache.flush()
 

@@ -134,6 +134,11 @@ class KubeStore:
             self._objects = replace(self._objects, released=want.released)
         return report
 
+    def staleness(self) -> float:
+        """For how many seconds the API server has been out of reach; 0 while it answers."""
+        lost_at = self._reader.lost_at
+        return 0.0 if lost_at is None else time.monotonic() - lost_at
+
     def close(self) -> None:
         """Stop reading and writing; twice is fine."""
         if self._descriptor < 0:
