@@ -1,7 +1,8 @@
-"""Build the programs that tests and labs run beside onehop: `kube_setup.py [server|metallb]...`.
+"""Build the programs that tests and labs run beside onehop: `kube_setup.py [NAME]...`.
 
 `server` is Kubernetes' own API server, controller-manager, kube-proxy, kubectl and etcd; `metallb`
-is MetalLB's controller and speaker. Without a word, `server`. What is there already is left alone.
+is MetalLB's controller and speaker; `helm` is Helm. Without a name, `server`. What is there
+already is left alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ def main(argv: list[str]) -> int:
     except BuildError as failure:
         print(failure, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: what was compiled is kept", file=sys.stderr)
+        return 130
     return 0
 
 

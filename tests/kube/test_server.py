@@ -215,6 +215,19 @@ def test_the_controller_manager_fills_endpoint_slices(
     assert found["endpoints"][0]["nodeName"] == node
 
 
+def test_the_kinds_of_metallb_are_served(cluster: Cluster, namespace: str) -> None:
+    assert not cluster.refused_crds
+    pool = {
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": "IPAddressPool",
+        "metadata": {"name": "pool", "namespace": namespace},
+        "spec": {"addresses": ["192.0.2.0/24"]},
+    }
+    cluster.apply([pool])
+    names = cluster.kubectl("get", "ipaddresspools", "-n", namespace, "-o", "name")
+    assert names.split() == ["ipaddresspool.metallb.io/pool"]
+
+
 def test_nothing_listens_but_on_loopback(cluster: Cluster) -> None:
     """No packet of a test leaves the machine."""
     assert cluster.server.startswith("https://127.0.0.1:")

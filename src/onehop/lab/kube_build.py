@@ -160,7 +160,7 @@ def prepare(
                 shutil.rmtree(left)
             if not place.is_dir():  # nobody else built it while we waited
                 _build(module, go, place, say, environ)
-    except OSError as failure:
+    except (OSError, subprocess.CalledProcessError) as failure:
         raise BuildError(f"{module.what} cannot be built in {cache}: {failure}") from None
     return place
 
@@ -240,8 +240,10 @@ def _build(module: Module, go: Go, place: Path, say: Say, environ: Mapping[str, 
     }
     source = SOURCES / module.name
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f"{module.name}.new-") as scratch:
-        fresh = Path(scratch, "programs")
+        fresh, work = Path(scratch, "programs"), Path(scratch, "work")
         fresh.mkdir()
+        work.mkdir()
+        environ = {**environ, "GOTMPDIR": str(work)}  # Go, when interrupted, leaves what is there
         say(f"fetching the Go modules of {module.what}")
         _run([str(go.command), "mod", "download"], source, environ)
         say(f"building {module.what}: about ten minutes on two cores, the first time")
@@ -272,10 +274,14 @@ def _run(
         argv, cwd=folder, env=environ, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     ) as child:
         assert child.stderr is not None
-        for number, line in enumerate(child.stderr, 1):
-            last.append(line.rstrip())
-            if number % _SHOW_EVERY == 0:
-                say(f"{number} packages")
+        try:
+            for number, line in enumerate(child.stderr, 1):
+                last.append(line.rstrip())
+                if number % _SHOW_EVERY == 0:
+                    say(f"{number} packages")
+        except KeyboardInterrupt:
+            child.wait()  # it was told too
+            raise
     if child.returncode != 0:
         raise BuildError("\n".join([f"go {argv[1]} failed in {folder}:", *last]))
 
