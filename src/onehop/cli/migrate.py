@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import yaml
 
 from onehop.app.migrate import IncompleteError, document, in_words, migration_plan
+from onehop.app.stores import StoreChoice, StoreError, open_store
 from onehop.cli import options
 from onehop.core.migrate import Plan
 
@@ -22,22 +24,22 @@ def migrate() -> None:
 
 
 @migrate.command("plan")
-@options.manifests
+@options.store
 @options.lb_class
 @options.output
 @click.pass_context
 def plan_command(
-    context: click.Context, *, folder: Path, lb_class: str | None, output: str
+    context: click.Context, *, where: StoreChoice, lb_class: str | None, output: str
 ) -> None:
     """Print for every Service whether its addresses stay, move or are refused, and why.
 
-    Only reads. The exit code is 0 when all stay, 1 when something changes, and 2 when not
-    everything could be read.
+    Only reads: a cluster, or a folder of manifests with the statuses that stand in them. The exit
+    code is 0 when all stay, 1 when something changes, and 2 when not everything could be read.
     """
     try:
-        found = _from_folder(folder, lb_class)
-    except (IncompleteError, OSError) as error:
-        click.echo(f"Error: --manifests {folder}: {error}", err=True)
+        found = _planned(where, lb_class)
+    except (IncompleteError, StoreError) as error:
+        click.echo(f"Error: {error}", err=True)
         context.exit(UNREADABLE)
     if output == "json":
         click.echo(json.dumps(document(found), indent=2))
@@ -48,12 +50,12 @@ def plan_command(
     context.exit(0 if found.all_stay else 1)
 
 
-def _from_folder(folder: Path, lb_class: str | None) -> Plan:
-    """The plan for a dump of a cluster: the statuses are those in its files."""
-    from onehop.adapters.manifests import Manifests
-
+def _planned(where: StoreChoice, lb_class: str | None) -> Plan:
     with tempfile.TemporaryDirectory() as nowhere:
-        store = Manifests(folder, state=Path(nowhere) / "state")
+        if where.folder is not None and where.state_folder is None:
+            # What an onehop wrote beside a dump is not what the cluster holds.
+            where = replace(where, state_folder=Path(nowhere) / "state")
+        store = open_store(where)
         try:
             return migration_plan(store, lb_class=lb_class)
         finally:
