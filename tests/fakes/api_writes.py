@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 TRICKS = ("drop", "close", "hang", "half", "chunked", "interim")
 Script = tuple[int, dict[str, str], bytes] | str
@@ -68,6 +69,8 @@ class ApiWrites:
         self.script: deque[Script] = deque()
         self.version = 100
         self.delay = 0.0
+        self.lists = False  # whether a GET of a folder lists what is in it
+        self.discovery: list[str] = []
         self.on_write: Callable[[str, dict[str, Any]], None] = lambda path, body: None
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
@@ -210,7 +213,7 @@ class ApiWrites:
         path = request.path.split("?")[0]
         with self.lock:
             if request.method == "GET":
-                found = self.objects.get(path)
+                found = self.objects.get(path) or self._folder(path, request)
                 return (200, {}, _text(found)) if found else _status(404, "not found")
             if request.method == "POST":
                 return self._created(path, request)
@@ -218,6 +221,21 @@ class ApiWrites:
                 gone = self.objects.pop(path, None)
                 return (200, {}, b"{}") if gone else _status(404, "not found")
             return self._changed(path, request)
+
+    def _folder(self, path: str, request: Seen) -> dict[str, Any] | None:
+        """A list, by a selector of equals and unequals alone; or the kinds of a group."""
+        if not self.lists:
+            return None
+        if path.count("/") == 3:
+            return {"resources": [{"name": each} for each in self.discovery]}
+        selector = unquote(request.path.partition("labelSelector=")[2]).split(",")[0]
+        label, _, value = selector.replace("!=", "=").partition("=")
+        items = [
+            body for at, body in self.objects.items()
+            if at.rpartition("/")[0] == path
+            and (body["metadata"].get("labels", {}).get(label) == value) == ("!=" not in selector)
+        ]  # fmt: skip
+        return {"items": items}
 
     def _created(self, path: str, request: Seen) -> tuple[int, dict[str, str], bytes]:
         body = request.json

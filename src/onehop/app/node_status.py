@@ -72,6 +72,16 @@ class NodeStatusTeller:
             pause = _SHARE * (self._loop.time() - begin)
             self._timer = self._loop.call_later(pause, self._step)
 
+    def again(self, after: float) -> None:
+        """Have another step in so many seconds. From any thread."""
+        self._loop.call_soon_threadsafe(self._again, after)
+
+    def _again(self, after: float) -> None:
+        if self._timer is None or self._timer.when() > self._loop.time() + after:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(after, self._step)
+
     def close(self) -> None:
         """A node whose speaker is gone carries nothing new: it takes its words back."""
         if self._timer is not None:

@@ -1,0 +1,196 @@
+"""What a speaker says in ServiceL2Status and ServiceBGPStatus objects."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from onehop.adapters.kube.node_status import NodeStatusObjects
+from onehop.adapters.kube.requests import Requests
+from onehop.adapters.service_status import object_name
+from onehop.model.service import Key
+from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
+from tests.fakes.api_writes import ApiWrites
+
+BASE = "/apis/metallb.io/v1beta1/namespaces/metallb-system"
+WEB, API = Key("apps", "web"), Key("apps", "api")
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "speaker-n1", "uid": "p1"}
+
+
+def l2(*keys: Key, node: str = "n1", links: tuple[str, ...] = ()) -> NodeStatuses:
+    return NodeStatuses(
+        l2=MappingProxyType(
+            {key: ServiceL2Status(node=node, service=key, links=links) for key in keys}
+        )
+    )
+
+
+def name(key: Key, node: str = "n1") -> str:
+    return object_name(ServiceL2Status(node=node, service=key))
+
+
+class World:
+    """The objects of one node, stepped until all is quiet."""
+
+    def __init__(self, api: ApiWrites, node: str = "n1") -> None:
+        self.api = api
+        self.now = 100.0
+        self.asked: list[float] = []
+        self.requests = Requests(api.access(), timeout=0.5)
+        self.objects = NodeStatusObjects(
+            self.requests, node=node, namespace="metallb-system", owner=OWNER,
+            clock=lambda: self.now,
+        )  # fmt: skip
+        self.objects.start(self.asked.append)
+
+    def say(self, statuses: NodeStatuses) -> None:
+        self.objects.want(statuses)
+        self.settle()
+
+    def settle(self) -> None:
+        until = time.monotonic() + 5
+        for _ in range(8):
+            while self.objects.step(10):
+                assert time.monotonic() < until
+            while self.requests.waiting():
+                assert time.monotonic() < until
+                time.sleep(0.001)
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def api() -> Iterator[ApiWrites]:
+    server = ApiWrites()
+    server.lists = True
+    server.discovery = ["servicel2statuses", "servicebgpstatuses"]
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def world(api: ApiWrites) -> Iterator[World]:
+    made = World(api)
+    yield made
+    made.requests.close()
+
+
+def l2_objects(api: ApiWrites) -> dict[str, Any]:
+    prefix = f"{BASE}/servicel2statuses/"
+    return {path.removeprefix(prefix): body for path, body in api.objects.items()
+            if path.startswith(prefix)}  # fmt: skip
+
+
+def test_a_service_that_is_announced_is_said_in_one_write(api: ApiWrites, world: World) -> None:
+    world.say(l2(WEB, links=("eth0",)))
+    [write] = api.writes()
+    assert (write.method, write.path) == ("POST", f"{BASE}/servicel2statuses")
+    assert write.json["metadata"] == {
+        "name": name(WEB), "namespace": "metallb-system", "ownerReferences": [OWNER],
+        "labels": {
+            "metallb.io/node": "n1", "metallb.io/service-name": "web",
+            "metallb.io/service-namespace": "apps",
+        },
+    }  # fmt: skip
+    assert write.json["status"] == {
+        "node": "n1", "serviceName": "web", "serviceNamespace": "apps",
+        "interfaces": [{"name": "eth0"}],
+    }  # fmt: skip
+    world.say(l2(WEB, links=("eth0",)))
+    assert len(api.writes()) == 1
+
+
+def test_metallbs_own_definition_takes_a_second_write(api: ApiWrites, world: World) -> None:
+    api.discovery.append("servicel2statuses/status")
+    world.say(l2(WEB))
+    world.say(l2(WEB, links=("eth0",)))
+    assert [(each.method, each.path.removeprefix(BASE)) for each in api.writes()] == [
+        ("POST", "/servicel2statuses"),
+        ("PATCH", f"/servicel2statuses/{name(WEB)}/status"),
+        ("PATCH", f"/servicel2statuses/{name(WEB)}/status"),
+    ]
+
+
+def test_what_is_not_said_any_more_goes(api: ApiWrites, world: World) -> None:
+    world.say(l2(WEB, API))
+    assert l2_objects(api).keys() == {name(WEB), name(API)}
+    world.say(l2(API))
+    assert l2_objects(api).keys() == {name(API)}
+
+
+def test_routes_are_said_with_their_peers(api: ApiWrites, world: World) -> None:
+    status = ServiceBGPStatus(node="n1", service=WEB, peers=("a", "b"))
+    world.say(NodeStatuses(bgp=MappingProxyType({WEB: status})))
+    [write] = api.writes()
+    assert write.path == f"{BASE}/servicebgpstatuses"
+    assert write.json["status"]["peers"] == ["a", "b"]
+
+
+def test_a_restart_writes_what_differs_and_takes_away_what_is_stale(
+    api: ApiWrites, world: World
+) -> None:
+    world.say(l2(WEB, API))
+    before = len(api.writes())
+    second = World(api)
+    second.say(l2(WEB))
+    assert [each.method for each in api.writes()[before:]] == ["DELETE"]
+    assert l2_objects(api).keys() == {name(WEB)}
+    second.requests.close()
+
+
+def test_the_next_owner_takes_away_what_a_dead_node_left(api: ApiWrites, world: World) -> None:
+    world.say(l2(WEB, API))
+    second = World(api, node="n2")
+    second.say(l2(WEB, node="n2"))
+    assert l2_objects(api).keys() == {name(WEB), name(API), name(WEB, "n2")}
+    assert second.asked  # it comes back for that in a moment
+    second.now += 1.0
+    second.settle()
+    assert l2_objects(api).keys() == {name(API), name(WEB, "n2")}
+    listed = [unquote(each.path) for each in api.seen if "!=" in unquote(each.path)]
+    assert listed == [
+        f"{BASE}/servicel2statuses?labelSelector=metallb.io/node!=n2,"
+        "metallb.io/service-name in (web)"
+    ]
+    second.requests.close()
+
+
+def test_a_failed_write_is_tried_again_when_it_is_due(api: ApiWrites, world: World) -> None:
+    world.say(l2(API))
+    api.script.append((500, {}, b"{}"))
+    world.say(l2(API, WEB))
+    assert l2_objects(api).keys() == {name(API)}
+    assert max(world.asked) > 0
+    world.now = time.monotonic() + 10.0
+    world.settle()
+    assert l2_objects(api).keys() == {name(API), name(WEB)}
+
+
+def test_one_that_is_there_already_is_changed(api: ApiWrites, world: World) -> None:
+    world.say(l2(API))
+    api.put(f"{BASE}/servicel2statuses/{name(WEB)}", {"metadata": {"name": name(WEB)}})
+    world.say(l2(API, WEB))
+    assert l2_objects(api)[name(WEB)]["status"]["serviceName"] == "web"
+
+
+def test_nothing_is_written_before_it_is_known_what_is_there(api: ApiWrites, world: World) -> None:
+    api.script.extend([(500, {}, b"{}")] * 3)
+    world.say(l2(WEB))
+    assert api.writes() == []
+    world.now = time.monotonic() + 10.0
+    world.settle()
+    assert l2_objects(api).keys() == {name(WEB)}
+
+
+def test_the_end_takes_the_words_back(api: ApiWrites, world: World) -> None:
+    world.say(l2(WEB, API))
+    world.objects.want(NodeStatuses())
+    world.objects.step(1 << 30)
+    world.objects.close()
+    assert l2_objects(api) == {}
+    assert json.loads(api.writes()[0].body)["kind"] == "ServiceL2Status"
