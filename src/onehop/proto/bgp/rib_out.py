@@ -145,7 +145,8 @@ class Encodings:
         self._old: Routes = no_routes()
         self._new: Routes = no_routes()
         self._change = _NO_CHANGE
-        self._flushes: dict[Outbound, Flush] = {}
+        # Compared and not hashed: there are few kinds of session, and mostly one.
+        self._flushes: list[tuple[Outbound, Flush]] = []
 
     def flush(self, old: Routes, new: Routes, outbound: Outbound) -> Flush:
         """The octets that turn `old` into `new` at a peer of this kind."""
@@ -154,10 +155,12 @@ class Encodings:
         if old is not self._old or new is not self._new:
             self._old, self._new = old, new
             self._change = change(old, new)
-            self._flushes = {}
-        flush = self._flushes.get(outbound)
-        if flush is None:
-            flush = self._flushes[outbound] = _flush(self._change, outbound)
+            self._flushes = []
+        for known, flush in self._flushes:
+            if known is outbound or known == outbound:
+                return flush
+        flush = _flush(self._change, outbound)
+        self._flushes.append((outbound, flush))
         return flush
 
     def drained(self, routes: Routes) -> Routes:
