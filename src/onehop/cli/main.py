@@ -15,10 +15,12 @@ from onehop import __version__
 
 _COMMANDS = {
     "bgp": ("onehop.cli.bgp", "bgp"),
+    "completion": ("onehop.cli.kubectl", "completion"),
     "controller": ("onehop.cli.controller", "controller"),
     "explain": ("onehop.cli.explain", "explain"),
     "lab": ("onehop.cli.lab", "lab"),
     "migrate": ("onehop.cli.migrate", "migrate"),
+    "pool": ("onehop.cli.pool", "pool"),
     "service": ("onehop.cli.service", "service"),
     "speaker": ("onehop.cli.speaker", "speaker"),
 }
@@ -53,6 +55,7 @@ def main() -> None:
     onehop lab tour         its scenes, expected and seen
     onehop service list     a node's service table, out of the kernel's maps
     onehop explain NS/NAME  why a Service has its address and its announcer
+    onehop pool list        how full the pools are, and for how long they last
     onehop bgp peers        the sessions with the routers, and what they were told
     onehop migrate plan     what a take-over from MetalLB would change
     onehop controller       gives Services their addresses

@@ -1,0 +1,42 @@
+"""`onehop pool`: how full the pools are."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import yaml
+
+from onehop.app.migrate import IncompleteError, complete_objects
+from onehop.app.pools import pool_document, pool_forecasts, pool_table
+from onehop.app.stores import StoreChoice, open_store
+from onehop.cli import options
+
+
+@click.group()
+def pool() -> None:
+    """Look at the pools that Services get their addresses from."""
+
+
+@pool.command("list")
+@options.store
+@options.output
+def list_pools(*, where: StoreChoice, output: str) -> None:
+    """Print every pool: addresses used, free and in all, and when it will be full.
+
+    FULL IN goes by the pace of the last 30 days and knows nothing of deletions: a pool lasts at
+    least that long.
+    """
+    store = open_store(where)
+    try:
+        found = pool_forecasts(complete_objects(store))
+    except IncompleteError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        store.close()
+    if output == "json":
+        click.echo(json.dumps(pool_document(found), indent=2))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump(pool_document(found), sort_keys=False), nl=False)
+    else:
+        click.echo(pool_table(found))
