@@ -168,6 +168,7 @@ def _service_status(kind: str, plural: str, what: str, node: str, extra: Schema)
             ),
             description=what,
             status=fields({**service, **extra}, "What the speaker does for the Service."),
+            subresource=False,  # all of it is status, and one write of it is enough
         ),
     )
 

@@ -141,7 +141,10 @@ EMPTY = fields({}, "Reserved; nothing is written here.")
 def version(
     kind: str, name: str, spec: Schema | None, columns: tuple[Schema, ...] = (), **more: Any
 ) -> Schema:
-    """One version of a kind; `more` are the fields of the version and `status`, `description`."""
+    """One version of a kind; `more` are the fields of the version and `status`, `description`.
+
+    `subresource`: whether status is written apart from the rest.
+    """
     properties: Schema = {
         "apiVersion": text("Group and version of this representation."),
         "kind": text(f"Always {kind}."),
@@ -150,12 +153,14 @@ def version(
     if spec is not None:
         properties["spec"] = spec
     properties["status"] = more.pop("status", {"type": "object"})
+    apart = more.pop("subresource", True)
     top = fields(properties, more.pop("description"), **more.pop("top", {}))
     found: Schema = {"name": name, "served": True, "storage": True, **more}
     if columns:
         found["additionalPrinterColumns"] = list(columns)
     found["schema"] = {"openAPIV3Schema": top}
-    found["subresources"] = {"status": {}}
+    if apart:
+        found["subresources"] = {"status": {}}
     return found
 
 
