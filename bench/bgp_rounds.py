@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bgp_cluster import advertisement, node, peer, pool, put, service, slice_of, vip
-from bench.bgp_fib import Fib
+from bench.bgp_fib import WITHIN, Fib
 from bench.bgp_rivals import Control, ended, started
 from bench.network import Network
 from bench.row import ROOT
@@ -80,6 +81,7 @@ class Bench:
 
     def round(self, folder: Path) -> None:
         """Starts, flaps, edits and ends."""
+        shutil.rmtree(self.state, ignore_errors=True)  # what other speakers have said
         begin = time.monotonic()
         speaker = self.speaker("a", folder)
         self.note("start to Established, one", begin, self.router.until("Established", 1))
@@ -88,8 +90,7 @@ class Bench:
         speakers = [self.speaker(name, folder) for name in NODES]
         self.note("start to Established, three", begin, self.router.until("Established", 3))
         self.fib.until_count(FEW, 3)
-        time.sleep(0.5)  # their first reports
-        before = self._sessions()
+        before = self._reported()
         self._flaps(folder)
         self._edits(folder)
         time.sleep(0.5)
@@ -121,10 +122,20 @@ class Bench:
                 self.edits += 1
             self.fib.until({vip(FEW + 1): hops})
 
+    def _reported(self) -> list[str]:
+        """The sessions, once every speaker has reported its own."""
+        end = time.monotonic() + WITHIN
+        while time.monotonic() < end:
+            found = self._sessions()
+            if sum(line.endswith(" Established 1") for line in found) == len(NODES):
+                return found
+            time.sleep(0.05)
+        raise RuntimeError(f"not every speaker reports its session: {found}")
+
     def _sessions(self) -> list[str]:
         """How often each session came up, by its speaker, and since when, by the router."""
         counts = [
-            f"{report.node} {peer.name} {peer.established}"
+            f"{report.node} {peer.name} {peer.state} {peer.established}"
             for report in read_reports(self.state)
             for peer in report.peers
         ]
