@@ -7,7 +7,8 @@ to rest. `UPDATE=1` writes down anew what is seen; read the diff as you would re
 
 Each case is also played with a controller that is started anew before every round: it has no
 memory outside the folder, so nothing may differ. A case whose heading says `(one run)` is about
-the one thing that does: files that could be read before.
+the one thing that does: files that could be read before. All others are played in a cluster too,
+where an API server stands in the folder's place.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from pathlib import Path
 
 import pytest
 
+from onehop.adapters.kube.store import KubeStore
 from onehop.adapters.manifests import Manifests
 from onehop.core.allocate import Allocator
 from onehop.core.validate import problems
 from onehop.model.desired import ClusterDesired, ServiceStatus
+from tests.pipeline.cluster import ClusterFolder
 
 CASES = sorted((Path(__file__).parent / "controller").glob("*.case"))
 ROUNDS = 5
@@ -64,26 +67,52 @@ def rendered(heading: list[str], steps: list[Step]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-class Stage:
-    """A folder, its store and its controller."""
+class Folder:
+    """Files on disk, and the store over them."""
 
-    def __init__(self, folder: Path, *, forgetful: bool) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = Manifests(path)
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = Manifests(self.path)
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
+
+    def refresh(self) -> None:
+        self.store.refresh()
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class Stage:
+    """A folder or a cluster, its store and its controller."""
+
+    def __init__(self, folder: Folder | ClusterFolder, *, forgetful: bool) -> None:
         self.folder = folder
         self.forgetful = forgetful
-        self.store = Manifests(folder)
         self.allocator = Allocator()
 
+    @property
+    def store(self) -> Manifests | KubeStore:
+        return self.folder.store
+
     def restart(self) -> None:
-        self.store.close()
-        self.store = Manifests(self.folder)
+        self.folder.reopen()
         self.allocator = Allocator()
 
     def play(self, step: Step) -> None:
         match step.verb:
             case "write":
-                (self.folder / step.argument).write_text("\n".join(step.body) + "\n")
+                self.folder.write(step.argument, "\n".join(step.body) + "\n")
             case "remove":
-                (self.folder / step.argument).unlink()
+                self.folder.remove(step.argument)
             case "restart":
                 self.restart()
             case other:
@@ -95,7 +124,7 @@ class Stage:
         for _ in range(ROUNDS):
             if self.forgetful:
                 self.restart()
-            self.store.refresh()
+            self.folder.refresh()
             before, want = want, self.allocator.decide(self.store.objects())
             if before is not None and before == want:
                 return want
@@ -135,17 +164,33 @@ def played() -> Iterator[object]:
 @pytest.mark.parametrize(("path", "forgetful"), list(played()))
 def test_case(path: Path, forgetful: bool, tmp_path: Path) -> None:
     heading, steps = parsed(path.read_text())
-    stage = Stage(tmp_path, forgetful=forgetful)
+    stage = Stage(Folder(tmp_path), forgetful=forgetful)
     seen = []
     for step in steps:
         stage.play(step)
         seen.append([line.replace(f"{tmp_path}/", "") for line in stage.seen()])
-    stage.store.close()
+    stage.folder.close()
     if os.environ.get("UPDATE"):
         for step, lines in zip(steps, seen, strict=True):
             step.expected = lines
         path.write_text(rendered(heading, steps))
     assert seen == [step.expected for step in steps]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CASES if "(one run)" not in path.read_text()], ids=lambda p: p.stem
+)
+def test_case_in_a_cluster(path: Path) -> None:
+    """What an API server holds is decided as what a folder holds."""
+    _, steps = parsed(path.read_text())
+    cluster = ClusterFolder()
+    stage = Stage(cluster, forgetful=False)
+    try:
+        for step in steps:
+            stage.play(step)
+            assert list(stage.seen()) == step.expected, f"> {step.verb} {step.argument}"
+    finally:
+        cluster.close()
 
 
 def test_there_are_cases_and_they_are_written_as_update_writes_them() -> None:

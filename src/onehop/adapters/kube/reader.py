@@ -19,7 +19,7 @@ from onehop.adapters.kube.decode import problem
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.reflector import Pace, Reflector, Timing
 from onehop.adapters.kube.source import Source, secret_source
-from onehop.adapters.kube.watch import Channel, LostError
+from onehop.adapters.kube.watch import Answer, Channel, LostError
 from onehop.model.address import IPAddress
 from onehop.model.bgp import BGPPeer
 from onehop.model.reason import Reason
@@ -111,22 +111,26 @@ class Reader:
     async def _remember(self, recall: Recall) -> None:
         """Read once what was released before this process began."""
         channel = Channel(self._access, answer_seconds=self._timing.answer)
-        while True:
-            try:
-                answer = await channel.ask(recall.path)
-                body = await channel.body(answer)
-            except LostError:
-                self._pace.failed()
-                await self._pace.pause(self._timing.last_pause)
-                continue
-            if answer.status < 500 and answer.status not in (401, 429):
-                break
-            await self._pace.pause(self._timing.last_pause)
-        channel.close()
+        try:
+            answer, body = await self._recalled(channel, recall.path)
+        finally:
+            channel.close()
         if answer.status == 200:
             for key, addresses in recall.decoded(body).items():
                 self._cache.release(key, addresses)
         self._settle(_KEPT)
+
+    async def _recalled(self, channel: Channel, path: str) -> tuple[Answer, bytes]:
+        while True:
+            try:
+                answer = await channel.ask(path)
+                body = await channel.body(answer)
+            except LostError:
+                self._pace.failed()
+            else:
+                if answer.status < 500 and answer.status not in (401, 429):
+                    return answer, body
+            await self._pace.pause(self._timing.last_pause)
 
     def settled(self, shelf: Shelf) -> None:
         """The source was listed once, or it is clear that it cannot be."""

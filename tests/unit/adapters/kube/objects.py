@@ -75,6 +75,6 @@ def eventually(
     while not holds(store.objects()):
         left = until - time.monotonic()
         assert left > 0, f"not within {seconds} s: {store.objects()}"
-        select.select([store.fileno()], [], [], min(left, 0.5))
+        select.select([store.fileno()], [], [], min(left, 0.05))
         store.refresh()
     return store.objects()
