@@ -51,8 +51,10 @@ class Build:
     def said(self) -> str:
         return self._log.read_text().strip()
 
-    def wait(self) -> None:
-        self._child.wait()
+    def wait(self, modules: list[Module]) -> None:
+        """Wait until these are there, or nothing more will come."""
+        while self.is_running and any(_is_missing(module) for module in modules):
+            time.sleep(0.5)
 
     def end(self) -> None:
         """Stop the build if it runs; what was compiled stays in Go's cache."""
@@ -69,10 +71,15 @@ class Build:
         self._child.wait()
 
 
+def modules_of(item: pytest.Item) -> list[Module]:
+    """What a test needs."""
+    return [module for mark, module in MARKS.items() if item.get_closest_marker(mark)]
+
+
 def needed(items: list[pytest.Item]) -> list[Module]:
-    """What the tests need that is not there yet."""
-    marks = [mark for mark in MARKS if any(item.get_closest_marker(mark) for item in items)]
-    return [MARKS[mark] for mark in marks if _is_missing(MARKS[mark])]
+    """What the tests need that is not there yet, in the order in which tests come to need it."""
+    wanted = [module for item in items for module in modules_of(item)]
+    return [module for module in MARKS.values() if module in wanted and _is_missing(module)]
 
 
 def _is_missing(module: Module) -> bool:
@@ -84,8 +91,9 @@ def _is_missing(module: Module) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that need the API server come last, the rest stays in its order."""
-    items.sort(key=lambda item: any(item.get_closest_marker(mark) for mark in MARKS))
+    """Those that need what is built come last, in the order of building; the rest stays."""
+    order = list(MARKS.values())
+    items.sort(key=lambda item: max((order.index(m) + 1 for m in modules_of(item)), default=0))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -103,12 +111,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Wait for the build before the clock of the test starts."""
     build = item.config.stash.get(_BUILD, None)
-    needs = any(item.get_closest_marker(mark) for mark in MARKS)
-    if needs and build is not None and build.is_running:
+    missing = needed([item]) if build is not None and build.is_running else []
+    if build is not None and missing:
         reporter = item.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line("\nwaiting until Kubernetes is built, ten minutes at most")
-        build.wait()
+            what = " and ".join(module.what for module in missing)
+            reporter.write_line(f"\nwaiting until {what} is built: ten minutes if it just began")
+        build.wait(missing)
     return (yield)
 
 
