@@ -15,8 +15,11 @@ from onehop.app.ports import Leadership, Store
 from onehop.core.allocate import Allocator
 from onehop.core.validate import Validator
 from onehop.model.desired import ClusterDesired, Report
+from onehop.model.diff import moved
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem
+
+_SETTLE = 0.02  # seconds: a burst of Services is answered in rounds this far apart
 
 if TYPE_CHECKING:
     from onehop.app.metrics import RoundFigures
@@ -64,7 +67,7 @@ class Controller:
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
-        ring = Ring(self.round, self._log)
+        ring = Ring(self.round, self._log, settle=_SETTLE)
         if self._leadership is not None:
             ring.watch(self._leadership.fileno(), self._leadership.refresh)
         self._store.refresh()
@@ -94,8 +97,8 @@ class Controller:
 
     def _tell_changes(self, want: ClusterDesired) -> None:
         before = self.decided.statuses if self.decided is not None else {}
-        for key, status in want.statuses.items():
-            if before.get(key) is status or before.get(key) == status:
+        for key, status in moved(before, want.statuses)[1].items():
+            if before.get(key) == status:
                 continue
             if status.refusal is not None:
                 self._log("refused", service=key, reason=str(status.refusal))

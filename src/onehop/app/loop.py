@@ -2,6 +2,8 @@
 
 The first fact after a quiet spell is acted on at once. Facts that arrive meanwhile are taken
 together by the next round, so a burst costs a few rounds and a single change waits for nothing.
+A ring that is told to `settle` rests after each round for four times as long as the round took,
+that span at most: in a long burst it leaves the processor to whoever has to answer it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from onehop.adapters.telemetry import Log
 from onehop.model.desired import Report
 
+REST = 4  # how many times as long as a round took
 RETRY_FLOOR = 0.05  # seconds: a failing effector may not spin the loop
 
 
@@ -21,12 +25,20 @@ class Ring:
     """Runs one round whenever a watched descriptor brought something new or a retry is due.
 
     `on_term` is told of a SIGTERM and says for how many seconds the rounds go on; another signal
-    in that time ends them at once. `stopped_by` is the signal that ended them.
+    in that time ends them at once. `stopped_by` is the signal that ended them. `settle` is the
+    longest rest between two rounds.
     """
 
     def __init__(
-        self, round_: Callable[[], Report], log: Log, on_term: Callable[[], float] = lambda: 0.0
+        self,
+        round_: Callable[[], Report],
+        log: Log,
+        on_term: Callable[[], float] = lambda: 0.0,
+        *,
+        settle: float = 0.0,
     ) -> None:
+        self._settle = settle
+        self._rest_until = 0.0
         self._round = round_
         self._log = log
         self._on_term = on_term
@@ -61,10 +73,21 @@ class Ring:
         self._dirty.set()
         while True:
             await self._dirty.wait()
+            await self._rest()
             if self._stop.is_set():
                 return
             self._dirty.clear()
+            begun = time.monotonic()
             self._after(self._round())
+            ended = time.monotonic()
+            self._rest_until = ended + min(self._settle, REST * (ended - begun))
+
+    async def _rest(self) -> None:
+        """Let facts gather for the rest of the span, or until the end."""
+        left = self._rest_until - time.monotonic()
+        if left > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), left)
 
     def _signalled(self, signum: signal.Signals) -> None:
         is_first, self.stopped_by = self.stopped_by is None, signum

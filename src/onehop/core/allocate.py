@@ -25,6 +25,7 @@ from onehop.core.validate import identical, judged_pools
 from onehop.model.address import IPAddress
 from onehop.model.config import Namespace, Pool
 from onehop.model.desired import ClusterDesired, ServiceStatus
+from onehop.model.diff import moved
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key, Service
@@ -62,7 +63,7 @@ class Allocator:
         self._inputs: tuple[Pool | Namespace, ...] = ()
         self._doubt = ""
         self._table = PoolTable((), {}, ())
-        self._by_id: dict[int, Service] = {}
+        self._services: Mapping[Key, Service] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -107,16 +108,14 @@ class Allocator:
     def _settle(self, objects: Objects) -> None:
         """Bring the first pass up to date."""
         services = objects.services.values()
-        by_id = dict(zip(map(id, services), services, strict=True))
         renewed = self._renew_table(objects)
-        gone = self._by_id.keys() - by_id.keys()
-        come = by_id.keys() - self._by_id.keys()
-        before, self._by_id = self._by_id, by_id
-        if not renewed and 2 * len(come) <= len(by_id):
-            for each in gone:
-                self._forget(before[each])
-            for each in come:
-                self._consider(by_id[each])
+        gone, come = moved(self._services, objects.services)
+        self._services = objects.services
+        if not renewed and 2 * len(come) <= len(services):
+            for service in gone.values():
+                self._forget(service)
+            for service in come.values():
+                self._consider(service)
             if not self._contested:
                 return
         self._reset()

@@ -25,6 +25,7 @@ from onehop.core.sharing import number
 from onehop.core.validate_bgp import BgpValidator
 from onehop.model.address import AddressRange, IPAddress, family_of
 from onehop.model.config import L2Advertisement, Pool
+from onehop.model.diff import moved
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Key, Service
@@ -65,20 +66,19 @@ class Validator:
         self._pools: tuple[Pool, ...] = ()
         self._judgement = Judgement(usable=(), refused={}, problems=())
         self._names: frozenset[str] = frozenset()
-        self._by_id: dict[int, Service] = {}
+        self._services: Mapping[Key, Service] = {}
         self._faults: dict[Key, tuple[Problem, ...]] = {}
         self._bgp = BgpValidator()
 
     def problems(self, objects: Objects) -> tuple[Problem, ...]:
         """Everything wrong with the configuration as a whole, in a fixed order."""
         self._renew_pools(objects)
-        services = objects.services.values()
-        by_id = dict(zip(map(id, services), services, strict=True))
-        before, self._by_id = self._by_id, by_id
-        for each in before.keys() - by_id.keys():
-            self._faults.pop(before[each].key, None)
-        for each in by_id.keys() - before.keys():
-            self._review(by_id[each])
+        gone, come = moved(self._services, objects.services)
+        self._services = objects.services
+        for key in gone:
+            self._faults.pop(key, None)
+        for service in come.values():
+            self._review(service)
         found = list(self._judgement.problems)
         for _, advertisement in sorted(objects.l2_advertisements.items()):
             found += _advertisement_problems(advertisement, self._names, self._judgement.refused)
@@ -95,7 +95,7 @@ class Validator:
         self._pools = pools
         self._judgement = judged_pools(objects)
         self._names = frozenset(pool.key.name for pool in self._judgement.usable)
-        self._by_id = {}
+        self._services = {}
         self._faults = {}
 
     def _review(self, service: Service) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import time
+from itertools import pairwise
 
 from onehop.adapters.telemetry import Log
 from onehop.app.loop import Ring
@@ -128,3 +129,68 @@ def test_an_interrupt_is_not_put_off() -> None:
         assert ring.stopped_by is signal.SIGINT
 
     run(body)
+
+
+def test_a_sync_that_put_something_off_is_called_again_when_it_is_time() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        ring: Ring
+
+        def round_() -> Report:
+            rounds.append(time.monotonic())
+            if len(rounds) == 2:
+                ring.stop()
+            return Report(again_at=rounds[0] + 0.2)
+
+        ring = Ring(round_, log)
+        await ring.run()
+
+    rounds, said = run(body)
+    assert 0.2 <= rounds[1] - rounds[0] < 1.0
+    assert said == ""
+
+
+def test_in_a_burst_a_ring_that_settles_rests_and_a_single_change_waits_for_nothing() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        ring: Ring
+
+        def round_() -> Report:
+            rounds.append(time.monotonic())
+            time.sleep(0.02)
+            if len(rounds) < 3:
+                ring.mark_dirty()
+            elif len(rounds) == 3:
+                asyncio.get_running_loop().call_later(0.5, single)
+            else:
+                ring.stop()
+            return Report()
+
+        def single() -> None:
+            rounds.append(time.monotonic())
+            ring.mark_dirty()
+
+        ring = Ring(round_, log, settle=0.05)
+        await ring.run()
+
+    rounds, _ = run(body)
+    burst = [later - sooner for sooner, later in pairwise(rounds[:3])]
+    assert all(0.07 <= span < 0.3 for span in burst)  # the round, and the longest rest
+    assert rounds[4] - rounds[3] < 0.05
+
+
+def test_the_end_does_not_wait_for_a_rest() -> None:
+    async def body(rounds: list[float], log: Log) -> None:
+        ring: Ring
+
+        def round_() -> Report:
+            rounds.append(time.monotonic())
+            time.sleep(0.1)
+            ring.mark_dirty()
+            asyncio.get_running_loop().call_later(0.05, ring.stop)
+            return Report()
+
+        ring = Ring(round_, log, settle=5.0)
+        await ring.run()
+        rounds.append(time.monotonic())
+
+    rounds, _ = run(body)
+    assert rounds[1] - rounds[0] < 0.4
