@@ -204,6 +204,7 @@ def test_the_image_holds_what_the_program_needs_and_no_more() -> None:
     """Its packages are pinned as everywhere else, by the same hashes."""
     everywhere, image = pins("requirements.lock"), pins("deploy/requirements.lock")
     assert image.items() <= everywhere.items()
+    assert pins("deploy/requirements-build.lock").items() <= everywhere.items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = {re.split(r"[>=<\[ ]", each, maxsplit=1)[0] for each in project["dependencies"]}
     assert direct <= set(image)
