@@ -35,7 +35,7 @@ def opened(space: str) -> Iterator[Callable[..., KubeStore]]:
     stores: list[KubeStore] = []
 
     def open_(kubeconfig: Path, **more: Any) -> KubeStore:
-        store = KubeStore(load_access(kubeconfig), namespace=space, **more)
+        store = KubeStore(load_access(kubeconfig), namespace=space, patience=15.0, **more)
         stores.append(store)
         return store
 
@@ -248,7 +248,9 @@ def test_a_missing_definition_is_a_problem_of_its_kind_alone(
     definition = cluster.get(path)
     cluster.client.delete(path)
     try:
-        with closing(KubeStore(load_access(cluster.kubeconfig), namespace=space)) as store:
+        with closing(
+            KubeStore(load_access(cluster.kubeconfig), namespace=space, patience=15.0)
+        ) as store:
             store.refresh()
             objects = eventually(store, lambda o: o.complete and o.problems)
             (problem,) = objects.problems

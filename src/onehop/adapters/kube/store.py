@@ -30,7 +30,7 @@ from onehop.model.objects import Objects
 from onehop.model.service import Key, Service
 
 LiveLookup = Callable[[str, Key], Live | None]
-_PATIENCE = 15.0  # seconds for the first list
+_PATIENCE = 1.0  # seconds for the first list; nothing else in the process runs meanwhile
 
 
 class Writer(Protocol):

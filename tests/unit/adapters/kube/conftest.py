@@ -42,7 +42,12 @@ def opened(api: ApiServer) -> Iterator[Callable[..., KubeStore]]:
     stores: list[KubeStore] = []
 
     def open_(**more: object) -> KubeStore:
-        values: dict[str, object] = {"namespace": "metallb-system", "timing": QUICK, **more}
+        values: dict[str, object] = {
+            "namespace": "metallb-system",
+            "timing": QUICK,
+            "patience": 15.0,
+            **more,
+        }
         store = KubeStore(access(api), **values)  # type: ignore[arg-type]
         stores.append(store)
         return store

@@ -262,7 +262,10 @@ def test_a_token_that_is_refused_is_read_again(api: ApiServer, tmp_path: Path) -
     file.write_text("first\n")
     api.token = "first"
     store = KubeStore(
-        access(api, credentials=TokenFile(file)), namespace="metallb-system", timing=QUICK
+        access(api, credentials=TokenFile(file)),
+        namespace="metallb-system",
+        timing=QUICK,
+        patience=15.0,
     )
     try:
         store.refresh()
