@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from onehop.lab.kube_build import ASSETS
 from onehop.lab.kube_client import KubeClient, Object, RequestError, read_audit
 from onehop.lab.kube_server import APISERVER, KubeServer, Site, kubeconfig, loopback
 
@@ -28,6 +29,7 @@ class Cluster:
         self._directory = directory
         self._programs = programs
         self._server = KubeServer(loopback(directory), programs)
+        self._has_manager = False
         self.refused_crds: dict[str, str] = {}
         self.client = KubeClient(self.site, self._server.admin_token)
 
@@ -55,7 +57,11 @@ class Cluster:
                 self.apply(item for item in yaml.safe_load_all(path.read_text()) if item)
             except RequestError as refusal:  # one test says so, the others go on
                 self.refused_crds[path.name] = str(refusal)
-        self._server.start_controller_manager()
+        self._has_manager = self._server.start_controller_manager()
+
+    def require_controller_manager(self) -> None:
+        """Fail with a sentence where the user's own programs include none."""
+        assert self._has_manager, f"{ASSETS} holds no kube-controller-manager: unset it"
 
     def stop(self) -> None:
         """End it."""
