@@ -28,13 +28,15 @@ class KubeControllerSettings:
 
     `namespace` holds the `metallb.io` objects, `own_namespace` the Lease. `pod` is the name of
     its pod, empty when it runs outside of one: a pod's name is nobody else's, so a controller
-    that comes back under it takes its Lease back at once.
+    that comes back under it takes its Lease back at once. `annotate` names each Service's pool in
+    MetalLB's annotation.
     """
 
     namespace: str
     own_namespace: str
     pod: str = ""
     lb_class: str | None = None
+    annotate: bool = False
     timing: Timing = TIMING
 
 
@@ -52,6 +54,7 @@ class KubeController:
             own_namespace=settings.own_namespace,
             instance=identity,
             counting=pools_used,
+            annotate=settings.annotate,
             fence=self.lease.is_held,
         )
         self.store = KubeStore(

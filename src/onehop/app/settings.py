@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,9 +19,17 @@ from onehop.app.announcers import Announcers
 from onehop.app.bgp_node import NodeBgp
 from onehop.app.bgp_report import read_reports, report_path
 from onehop.app.node_status import NodeStatusTeller
-from onehop.app.ports import Forwarding, NoDatapath
+from onehop.app.ports import Forwarding, NoDatapath, Telling
 from onehop.app.speaker import End, Speaker
-from onehop.app.stores import OpenStore, StoreChoice, await_complete, open_store
+from onehop.app.stores import (
+    OpenStore,
+    StoreChoice,
+    await_complete,
+    namespace_of,
+    open_store,
+    own_namespace_of,
+    reach,
+)
 from onehop.core.balance import ring
 from onehop.core.decide import DecisionRules
 from onehop.model.address import Family, IPAddress, family_of
@@ -102,15 +111,34 @@ async def _serve(
         announcers=announcers,
         datapath=datapath,
         bgp=bgp,
-        statuses=NodeStatusTeller(
-            settings.node, NodeStatusFiles(settings.where.state, settings.node), log=log
-        ),
+        statuses=_statuses(settings, log),
         log=log,
         report_file=settings.where.state / "nodes" / f"{settings.node}.json",
         end=settings.end,
     )
     return await _run(
         settings.metrics_address, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp
+    )
+
+
+def _statuses(settings: SpeakerSettings, log: Log) -> Telling:
+    """Where this node says what it carries: in files, or in objects that its pod owns."""
+    where, node = settings.where, settings.node
+    if where.folder is not None:
+        return NodeStatusTeller(node, NodeStatusFiles(where.state, node), log=log)
+    from onehop.app.kube_node_status import KubeNodeStatus, owner
+
+    access = reach(where)
+    namespace = namespace_of(where, access)
+    # An owner in another namespace is none: the garbage collector would take its objects away.
+    is_near = own_namespace_of(where, access) == namespace
+    pod = os.environ.get("ONEHOP_POD_NAME", "") if is_near else ""
+    return KubeNodeStatus(
+        access,
+        node=node,
+        namespace=namespace,
+        pod=owner(pod, os.environ.get("ONEHOP_POD_UID", "")),
+        log=log,
     )
 
 

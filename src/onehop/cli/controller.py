@@ -28,12 +28,24 @@ if TYPE_CHECKING:
 @options.store
 @options.lb_class
 @options.metrics_address
+@click.option(
+    "--pool-annotation",
+    is_flag=True,
+    help="Name each Service's pool in metallb.io/ip-allocated-from-pool, in a cluster.",
+)
 def controller(
-    *, where: StoreChoice, lb_class: str | None, metrics_address: options.HostPort | None
+    *,
+    where: StoreChoice,
+    lb_class: str | None,
+    metrics_address: options.HostPort | None,
+    pool_annotation: bool,
 ) -> None:
     """Give Services of type LoadBalancer their addresses from IPAddressPools."""
-    serve = _of_cluster if where.folder is None else _of_folder
-    refusal = asyncio.run(serve(where, lb_class, metrics_address))
+    if where.folder is None:
+        serve = _of_cluster(where, lb_class, metrics_address, annotate=pool_annotation)
+    else:
+        serve = _of_folder(where, lb_class, metrics_address)
+    refusal = asyncio.run(serve)
     if refusal is not None:
         raise click.ClickException(str(refusal))
 
@@ -53,7 +65,11 @@ async def _of_folder(
 
 
 async def _of_cluster(
-    where: StoreChoice, lb_class: str | None, metrics_address: options.HostPort | None
+    where: StoreChoice,
+    lb_class: str | None,
+    metrics_address: options.HostPort | None,
+    *,
+    annotate: bool,
 ) -> Refusal | None:
     from onehop.adapters.telemetry import Log
     from onehop.app.kube_controller import KubeController, KubeControllerSettings
@@ -64,6 +80,7 @@ async def _of_cluster(
         own_namespace=own_namespace_of(where, access),
         pod=os.environ.get("ONEHOP_POD_NAME", ""),
         lb_class=lb_class,
+        annotate=annotate,
     )
     made = KubeController(access, settings, Log())
     return await _served(made.controller, made.store, metrics_address, made.run)

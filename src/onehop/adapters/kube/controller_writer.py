@@ -12,10 +12,11 @@ from dataclasses import replace
 from onehop.adapters.kube.configuration_state import ConfigurationState
 from onehop.adapters.kube.connection import Access
 from onehop.adapters.kube.events import Events, ProblemEvents, ServiceEvents
+from onehop.adapters.kube.pool_annotation import PoolAnnotation
 from onehop.adapters.kube.pool_status import Counting, PoolStatuses
 from onehop.adapters.kube.released import Released
 from onehop.adapters.kube.requests import Counters, Requests
-from onehop.adapters.kube.writer import LiveLookup, ServiceStatuses
+from onehop.adapters.kube.writer import LiveLookup, ServiceStatuses, Telling
 from onehop.model.address import IPAddress
 from onehop.model.config import Pool
 from onehop.model.desired import ClusterDesired, Report
@@ -29,7 +30,8 @@ class ControllerWriter:
     """What the store of a controller writes with.
 
     `namespace` is that of the `metallb.io` objects, `own_namespace` the controller's, `instance`
-    who writes, for Events. `fence` says whether this controller may write now.
+    who writes, for Events. `fence` says whether this controller may write now. `annotate`: name
+    the pool in MetalLB's annotation too.
     """
 
     def __init__(
@@ -41,15 +43,17 @@ class ControllerWriter:
         instance: str,
         counting: Counting,
         fence: Callable[[], bool] = lambda: True,
+        annotate: bool = False,
         threads: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fence = fence
         self._requests = Requests(access, threads=threads, fence=fence)
         events = Events(self._requests, component=COMPONENT, instance=instance)
-        self._services = ServiceStatuses(
-            self._requests, telling=ServiceEvents(events), clock=clock
-        )
+        telling: tuple[Telling, ...] = (ServiceEvents(events),)
+        if annotate:
+            telling = (*telling, PoolAnnotation(self._requests))
+        self._services = ServiceStatuses(self._requests, telling=telling, clock=clock)
         self._problems = ProblemEvents(events)
         self._pools = PoolStatuses(self._requests, counting=counting, clock=clock)
         self._state = ConfigurationState(self._requests, namespace, clock=clock)

@@ -85,7 +85,7 @@ class ServiceStatuses:
         self,
         requests: Requests,
         *,
-        telling: Telling | None = None,
+        telling: tuple[Telling, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -273,8 +273,9 @@ class ServiceStatuses:
             self._assume(write.key, None)  # the watch was faster
         elif version:
             self._written[write.key] = (write, version)
-        if self._telling is not None and write.status is not None:
-            self._telling.written(write.key, write.live, write.status)
+        if write.status is not None:
+            for each in self._telling:
+                each.written(write.key, write.live, write.status)
 
     def _fail(self, write: _Write, outcome: Outcome) -> None:
         if outcome.status == _CONFLICT:

@@ -49,7 +49,7 @@ class Ring:
         self.told = Told()
         self.requests = Requests(api.access(), timeout=0.5, **settings)
         self.writer = ServiceStatuses(
-            self.requests, telling=self.told, clock=lambda: time.monotonic() + self.now,
+            self.requests, telling=(self.told,), clock=lambda: time.monotonic() + self.now,
             wall=lambda: 0.0,
         )  # fmt: skip
         self.woken = threading.Event()
