@@ -161,7 +161,8 @@ class ApiServer:
         self.version += 1
         meta = body["metadata"]
         meta["resourceVersion"] = str(self.version)
-        meta.setdefault("uid", f"uid-{self.version}")
+        before = self.objects.get(name)
+        meta["uid"] = before["metadata"]["uid"] if before else f"uid-{self.version}"
         if what == "DELETED":
             del self.objects[name]
         else:

@@ -30,7 +30,8 @@ class News:
     """What changed since it was last asked.
 
     `edits` are values by field of `Objects` and key, None for what is gone. `touched` are the
-    Services of which anything changed, also what no value shows.
+    Services of which anything changed, also what no value shows; `has_status` when that is more
+    than a version.
     """
 
     edits: dict[str, dict[Key, Value | None]] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class News:
     touched: set[Key] = field(default_factory=set)
     problems: tuple[Problem, ...] | None = None
     complete: bool = False
+    has_status: bool = False
 
 
 class Cache:
@@ -51,6 +53,7 @@ class Cache:
         self._is_news = self._is_woken = False
         self._lives: dict[str, dict[Key, Live]] = {}
         self._problems: dict[object, tuple[Problem, ...]] = {}
+        self._are_problems_news = False
         self._complete = False
 
     @property
@@ -68,8 +71,14 @@ class Cache:
         with self._lock:
             news, self._news = self._news, News()
             news.complete = self._complete
-            self._is_news = self._is_woken = False
+            if self._are_problems_news:
+                news.problems = self._all_problems()
+            self._is_news = self._is_woken = self._are_problems_news = False
             return news
+
+    def _all_problems(self) -> tuple[Problem, ...]:
+        every = {each: None for group in self._problems.values() for each in group}
+        return tuple(sorted(every, key=lambda each: (each.object, each.field, each.detail)))
 
     def put(self, kind: str, key: Key, value: Value | None) -> None:
         """A new value, or None for none."""
@@ -90,7 +99,7 @@ class Cache:
         with self._lock:
             self._news.touched.add(key)
             if self._wake_for_status and not _same_status(before, live):
-                self._is_news = True
+                self._news.has_status = self._is_news = True
 
     def release(self, key: Key, addresses: _Addresses) -> None:
         """A Service is gone that held these."""
@@ -101,18 +110,14 @@ class Cache:
     def complain(self, about: object, problems: Iterable[Problem] = ()) -> None:
         """What is wrong with `about` now; nothing ends earlier complaints."""
         found = tuple(problems)
-        if self._problems.get(about, ()) == found:
-            return
-        if found:
-            self._problems[about] = found
-        else:
-            del self._problems[about]
-        every = {each: None for group in self._problems.values() for each in group}
         with self._lock:
-            self._news.problems = tuple(
-                sorted(every, key=lambda each: (each.object, each.field, each.detail))
-            )
-            self._is_news = True
+            if self._problems.get(about, ()) == found:
+                return
+            if found:
+                self._problems[about] = found
+            else:
+                del self._problems[about]
+            self._are_problems_news = self._is_news = True
 
     def completed(self) -> None:
         """Every kind was listed once."""
@@ -124,7 +129,7 @@ class Cache:
     def flush(self) -> None:
         """Wake whoever decides, if there is a reason; in a first load, only for problems."""
         with self._lock:
-            ripe = self._complete or self._news.problems is not None
+            ripe = self._complete or self._are_problems_news
             due = self._is_news and ripe and not self._is_woken
             self._is_woken = self._is_woken or due
         if due:
@@ -176,6 +181,10 @@ class Shelf:
         self._versions[key] = version
         live = self._decoder.live(head)
         if live is not None:
+            before = self._cache.live(self._kind, key)
+            if before is not None and before.uid != live.uid:
+                self.remove(key)  # it was deleted and made again while nobody listened
+                self._versions[key] = version
             self._cache.put_live(self._kind, key, live)
         self._read(key, raw)
         return key

@@ -44,6 +44,7 @@ class Timing:
     last_pause: float = 3.0  # so that all are back within 5 s after the server is
     first_slow: float = 1.0  # for what needs a person
     last_slow: float = 30.0
+    enough: int = 8  # errors in a row after which others need not wait for this kind
     spacing: float = 0.25  # between tries of all reflectors while the server is away
     page: int = 500
 
@@ -305,6 +306,8 @@ class Reflector:
         if error.status >= 500 or error.status in (_THROTTLED, _UNAUTHORIZED):
             if self._failures:
                 self._watcher.refused(self._shelf, Reason.KIND_REFUSED, detail)
+            if self._failures >= self._timing.enough and not self._source.essential:
+                self._watcher.settled(self._shelf)
             pause = self._backoff()
             if error.retry_after:
                 await self._sleep(max(pause, error.retry_after))

@@ -121,7 +121,7 @@ class KubeStore:
         changed = self._writer.collect() if self._writer is not None else set()
         news = self._cache.take()
         self._touched |= news.touched
-        return self._publish(news, changed) or asked or self._has_status_news(news)
+        return self._publish(news, changed) or asked or (news.has_status and news.complete)
 
     def sync(self, want: ClusterDesired) -> Report:
         """Have the statuses written that are wanted."""
@@ -148,9 +148,6 @@ class KubeStore:
         self._reader.stop()
         os.close(self._descriptor)
         self._descriptor = -1
-
-    def _has_status_news(self, news: News) -> bool:
-        return self._writer is not None and self._objects.complete and bool(news.touched)
 
     def _await_first(self) -> None:
         """Wait until everything was listed, or for as long as our patience lasts."""

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from ipaddress import ip_address
+from typing import ClassVar
 
+from onehop.adapters.kube.cache import Cache
+from onehop.adapters.kube.decode import problem
 from onehop.adapters.kube.store import KubeStore
+from onehop.model.address import IPAddress
+from onehop.model.desired import Report
+from onehop.model.reason import Reason
 from onehop.model.service import Key
 from tests.fakes.api_server import ApiServer
 from tests.unit.adapters.kube.objects import eventually, metallb, pool, service, slice_
@@ -75,3 +83,62 @@ def test_fields_that_are_null_or_unknown_are_let_through(api: ApiServer, opened:
     assert store.objects().slices[Key("shop", "empty")].endpoints == ()
     assert store.objects().services[WEB].ingress == ()
     assert store.objects().problems == ()
+
+
+class Silent:
+    """A writer that writes nothing: with one, a store remembers what was released."""
+
+    assumed: ClassVar[dict[Key, tuple[IPAddress, ...]]] = {}
+
+    def start(self, wake: Callable[[], None]) -> None:
+        pass
+
+    def collect(self) -> set[Key]:
+        return set()
+
+    def sync(self, *_: object) -> Report:
+        return Report()
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_service_made_again_while_nobody_listened_is_another_one(
+    api: ApiServer, opened: Open
+) -> None:
+    api.put(service("web", "192.0.2.1"))
+    store = opened(writer=Silent())
+    store.refresh()
+    api.stop()
+    api.delete("Service", "shop", "web")
+    api.put(service())
+    api.compact()
+    api.start()
+    objects = eventually(store, lambda o: not o.services[WEB].ingress)
+    assert objects.released == {WEB: (ip_address("192.0.2.1"),)}
+    live = store.live("Service", WEB)
+    assert live is not None
+    assert live.uid == api.objects["Service", "shop", "web"]["metadata"]["uid"]
+
+
+def test_a_version_alone_is_no_reason_for_a_round(api: ApiServer, opened: Open) -> None:
+    api.put(service())
+    store = opened(writer=Silent())
+    store.refresh()
+    noisy = service()
+    noisy["metadata"]["managedFields"] = [{"manager": "somebody"}]
+    api.put(noisy)
+    eventually(store, lambda _: store.live("Service", WEB).resource_version == "102")
+    assert not store.refresh()
+
+
+def test_ten_thousand_problems_cost_what_one_does_each() -> None:
+    woken: list[int] = []
+    cache = Cache(lambda: woken.append(1))
+    began = time.process_time()
+    for number in range(10_000):
+        cache.complain(number, (problem(f"Service x/{number}", Reason.FIELD_INVALID, "bad"),))
+        cache.flush()
+    assert len(cache.take().problems or ()) == 10_000
+    assert woken == [1]
+    assert time.process_time() - began < 2.0

@@ -244,6 +244,19 @@ def test_errors_of_the_server_pass(api: ApiServer, opened: Open, code: int) -> N
     assert store.objects().problems == ()
 
 
+def test_a_kind_that_the_server_cannot_give_holds_up_no_other(
+    api: ApiServer, opened: Open
+) -> None:
+    api.put(service())
+    api.answer("communities", 500)
+    store = opened()
+    store.refresh()
+    assert store.objects().complete
+    assert [str(each) for each in eventually(store, lambda o: o.problems).problems] == [
+        "Community in metallb-system: ordered 500 (HTTP 500) [KindRefused]"
+    ]
+
+
 def test_an_error_inside_a_watch_is_tried_again(api: ApiServer, opened: Open) -> None:
     store = opened()
     store.refresh()
