@@ -63,7 +63,7 @@ class Site:
         """Verb, resource, subresource and name of all that our account wrote."""
         found = []
         for event in self.cluster.audit(self.system, self.account):
-            about = event["objectRef"]
+            about = event.get("objectRef", {})
             if event["verb"] not in ("get", "list", "watch"):
                 found.append(
                     (event["verb"], about["resource"], about.get("subresource", ""),

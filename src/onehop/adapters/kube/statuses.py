@@ -2,7 +2,7 @@
 
 A write is a strategic merge patch of the status subresource in our own name: it names only what is
 ours, so the conditions of others stay, and takes the server two thirds of what a server-side apply
-takes (docs/decisions/0067). It carries the uid and the version of the object that was decided
+takes (docs/decisions/0112). It carries the uid and the version of the object that was decided
 on, so the server itself refuses the write of whoever decided on an older one, a deposed controller
 among them.
 """
