@@ -21,6 +21,7 @@ from onehop.cli import options
 from onehop.lab import namespace
 from onehop.lab.lifecycle import abandon, require_root, take_down
 from onehop.lab.state import LabError, Layout, labs
+from onehop.lab.store import StoreKind
 
 _NAME = click.option(
     "--name", default="lab", show_default=True, help="Labs of several names stand side by side."
@@ -65,6 +66,7 @@ def lab() -> None:
 @options.delivery
 @click.option("--bare", is_flag=True, help="No controller and no speakers.")
 @options.router
+@options.lab_store
 def up(
     *,
     name: str,
@@ -74,6 +76,7 @@ def up(
     delivery: str,
     bare: bool,
     router: str | None,
+    store: StoreKind,
 ) -> None:
     """Build a lab and leave it running."""
     from onehop.lab.lab import ARTICLE, Lab, LabSpec
@@ -86,6 +89,7 @@ def up(
         kafka=not no_kafka,
         control=not bare,
         router=router,
+        store=store,
     )
     with _plainly(), _ended_by_signals(Layout(name)):
         built = Lab.up(spec)
@@ -94,6 +98,8 @@ def up(
     for sentence in built.unsettled:
         click.echo(f"but {sentence}", err=True)
     click.echo(f"onehop lab exec {_named(name)}client -- arp -a")
+    if store == "kubernetes":
+        click.echo(f"{built.store.where} kubectl get services -A")
 
 
 @lab.command()
@@ -125,6 +131,21 @@ def status(*, name: str, output: str) -> None:
         click.echo(json.dumps(seen, indent=2) if output == "json" else _yaml(seen))
 
 
+@lab.command()
+@_NAME
+def kubeconfig(*, name: str) -> None:
+    """Print the kubeconfig of a lab that has an API server, for use on this machine."""
+    from onehop.lab.kube_plane import KubePlane, Place
+
+    with _plainly():
+        require_root()
+        layout = Layout(name)
+        if layout.read() is None:
+            raise LabError(f"lab {name!r} is not up: `onehop lab up --name {name}` builds it")
+        text = KubePlane(layout, Place.read(layout)).outer_kubeconfig.read_text()
+    click.echo(text)
+
+
 @lab.command(
     name="exec",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
@@ -139,9 +160,7 @@ def exec_(*, name: str, host: str, command: tuple[str, ...]) -> None:
     command = command[1:] if command[0] == "--" else command
     if not command:
         raise click.UsageError("there is no command after --")
-    # What a person would have set on that host, so that `onehop` answers there without options.
-    os.environ.setdefault("ONEHOP_MANIFESTS", str(Layout(name).manifests))
-    os.environ.setdefault("ONEHOP_BPF_DIR", str(Layout(name).bpf / path.name))
+    _lead_there(Layout(name), path.name)
     with namespace.entered(path):
         try:
             os.execvp(command[0], command)
@@ -151,6 +170,19 @@ def exec_(*, name: str, host: str, command: tuple[str, ...]) -> None:
         except PermissionError:
             click.echo(f"{command[0]}: it may not be executed", err=True)
             sys.exit(126)
+
+
+def _lead_there(layout: Layout, host: str) -> None:
+    """Set what a person would have set on that host, so that `onehop` needs no options there."""
+    os.environ.setdefault("ONEHOP_BPF_DIR", str(layout.bpf / host))
+    record = layout.read()
+    if record is None or record.store == "folder":
+        os.environ.setdefault("ONEHOP_MANIFESTS", str(layout.manifests))
+        return
+    from onehop.lab.kube_store import KubeLabStore
+
+    os.environ.pop("ONEHOP_MANIFESTS", None)
+    os.environ.update(KubeLabStore(layout).environment())
 
 
 def _namespace_of(name: str, host: str) -> Path:

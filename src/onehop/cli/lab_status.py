@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from onehop.lab.lab import Lab
-from onehop.lab.topology import LAN
+from onehop.lab.topology import API, LAN
 
 Seen = dict[str, Any]
 
@@ -15,7 +15,8 @@ def observed(lab: Lab) -> Seen:
     processes = lab.supervisor.records()
     return {
         "name": lab.layout.name,
-        "manifests": str(lab.layout.manifests),
+        "store": lab.store.kind,
+        "objects": lab.store.where,
         "hosts": [
             {
                 "host": host,
@@ -37,6 +38,8 @@ def observed(lab: Lab) -> Seen:
 def _kind(lab: Lab, host: str) -> str:
     if host == LAN:
         return "bridge"
+    if host == API:
+        return "API server"
     if any(node.name == host for node in lab.topology.nodes):
         return "node"
     if host in (lab.topology.client.name, lab.topology.router.name):
@@ -48,6 +51,8 @@ def _addresses(lab: Lab, host: str) -> list[str]:
     for lan_host in lab.topology.lan_hosts:
         if lan_host.name == host:
             return [str(interface) for interface in lan_host.addresses]
+    if host == API and lab.topology.management is not None:
+        return [str(lab.topology.management.address)]
     return [] if host == LAN else [str(a) for a in lab.topology.pod(host).addresses]
 
 
@@ -68,4 +73,4 @@ def table(seen: Seen) -> None:
         shown.add_row(host["host"], present, ", ".join(host["addresses"]), processes)
     console = Console()
     console.print(shown)
-    console.print(f"objects: {seen['manifests']}", soft_wrap=True)
+    console.print(f"store: {seen['store']}; objects: {seen['objects']}", soft_wrap=True)

@@ -146,3 +146,12 @@ router = click.option(
     help="The BGP daemon on the lab's router; every node is its neighbour.  [default: bird, once "
     "BGP is wanted]",
 )
+
+lab_store = click.option(
+    "--store",
+    type=click.Choice(["folder", "kubernetes"]),
+    default="folder",
+    show_default=True,
+    help="Where the lab's objects are: files that are watched, or a Kubernetes API server in the "
+    "lab.",
+)

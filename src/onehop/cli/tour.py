@@ -18,6 +18,7 @@ from onehop.lab.measure import NFTABLES, ONEHOP, KafkaCost, hop_costs, kafka_cos
 from onehop.lab.picture import draw
 from onehop.lab.scenes import Scene, Stage
 from onehop.lab.state import LabError
+from onehop.lab.store import StoreKind
 from onehop.lab.tour import SCENES, played, stage_of
 
 
@@ -47,6 +48,7 @@ from onehop.lab.tour import SCENES, played, stage_of
 )
 @options.delivery
 @options.router
+@options.lab_store
 @options.output
 def tour(
     *,
@@ -57,6 +59,7 @@ def tour(
     folder: Path,
     delivery: str,
     router: str | None,
+    store: StoreKind,
     output: str,
 ) -> None:
     """Play the article's scenes: expected, and seen on real kernel tables.
@@ -65,12 +68,11 @@ def tour(
     """
     if measure is None:
         measure = not scenes and output == "table"
+    spec = LabSpec(name=name, kafka=not no_kafka, delivery=delivery, router=router, store=store)
     results: list[Scene] = []
     costs: list[KafkaCost] = []
     try:
-        with stage_of(
-            name, kafka=not no_kafka, delivery=delivery, router=router, say=_progress
-        ) as stage:
+        with stage_of(spec, _progress) as stage:
             for scene in played(stage, _wanted(scenes, no_kafka=no_kafka), _progress):
                 results.append(scene)
                 if output == "table":

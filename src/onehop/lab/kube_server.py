@@ -80,6 +80,7 @@ class Site:
     etcd_port: int = 2379
     etcd_peer_port: int = 2380
     netns: Path | None = None
+    service_networks: str = SERVICE_NETWORKS
 
     @property
     def server(self) -> str:
@@ -191,11 +192,14 @@ def _environ(home: Path) -> dict[str, str]:
 class KubeServer:
     """One cluster's control plane; `start` it, and `stop` it on every way out."""
 
-    def __init__(self, site: Site, programs: Path, launcher: Launcher | None = None) -> None:
+    def __init__(
+        self, site: Site, programs: Path, launcher: Launcher | None = None, *, token: str = ""
+    ) -> None:
+        """`token` is the administrator's, for a server that runs already."""
         self.site = site
         self._programs = programs
         self._launcher = launcher or Processes(site.directory / "logs", site.netns)
-        self.admin_token = secrets.token_hex(16)
+        self.admin_token = token or secrets.token_hex(16)
 
     def start(self) -> None:
         """Start etcd and the API server, and wait until it serves.
@@ -291,20 +295,36 @@ class KubeServer:
         self.site.kubeconfig.write_text(text)
 
 
-def kubeconfig(site: Site, token: str, default_namespace: str = "default") -> str:
-    """A kubeconfig for the bearer of `token`, as JSON; it needs no other file."""
+def kubeconfig(
+    site: Site,
+    token: str | Path,
+    default_namespace: str = "default",
+    *,
+    name: str = "lab",
+    loopback_port: int = 0,
+) -> str:
+    """A kubeconfig for the bearer of `token`, or of the token in that file, as JSON.
+
+    With `loopback_port` the server is reached there on the machine's own loopback.
+    """
     cluster = {
         "server": site.server,
         "certificate-authority-data": base64.b64encode(site.ca.read_bytes()).decode(),
     }
-    context = {"cluster": "lab", "user": "lab", "namespace": default_namespace}
+    if loopback_port:
+        cluster |= {
+            "server": f"https://127.0.0.1:{loopback_port}",
+            "tls-server-name": site.address,  # what the certificate is for
+        }
+    user = {"tokenFile": str(token)} if isinstance(token, Path) else {"token": token}
+    context = {"cluster": name, "user": name, "namespace": default_namespace}
     whole: Mapping[str, object] = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "lab", "cluster": cluster}],
-        "users": [{"name": "lab", "user": {"token": token}}],
-        "contexts": [{"name": "lab", "context": context}],
-        "current-context": "lab",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": context}],
+        "current-context": name,
     }
     return json.dumps(whole)
 
@@ -336,7 +356,7 @@ def apiserver_command(site: Site) -> list[str]:
         f"--advertise-address={site.address}",
         "--endpoint-reconciler-type=none",
         f"--cert-dir={directory / 'certs'}",
-        f"--service-cluster-ip-range={SERVICE_NETWORKS}",
+        f"--service-cluster-ip-range={site.service_networks}",
         f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",

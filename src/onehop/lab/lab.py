@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,11 @@ from typing import IO
 
 from onehop.lab import namespace, settle, wiring
 from onehop.lab.brokers import brokers
+from onehop.lab.folder_store import FolderStore
 from onehop.lab.kafka import KafkaCluster
 from onehop.lab.kafka_artifacts import ArtifactError, cache_directory, installed
 from onehop.lab.lifecycle import claim, require_root, take_down, undisturbed
-from onehop.lab.mode import Mode, remove_peers, set_advertisements, write_peers
-from onehop.lab.plan import topology
+from onehop.lab.mode import Mode
 from onehop.lab.router import (
     ASN,
     Daemon,
@@ -40,11 +40,11 @@ from onehop.lab.state import (
     Layout,
     Record,
     copy_manifests,
-    set_traffic_policy,
     start_time,
 )
+from onehop.lab.store import LabStore, StoreKind, read_objects
 from onehop.lab.supervisor import READY_FD, Supervisor
-from onehop.lab.topology import LAN, ROUTER, UPLINK, PodHost, Route, Topology, TopologyError
+from onehop.lab.topology import ROUTER, UPLINK, PodHost, Route, Topology
 from onehop.model.objects import Objects
 
 ARTICLE = Path(__file__).parent / "article" / "cluster.yaml"
@@ -63,6 +63,7 @@ class LabSpec:
 
     `control` False leaves out the controller and the speakers, `responders` False what answers in
     the pods: a bench starts its own. `router` None is BIRD, started when BGP is first wanted.
+    `store` is where the objects are: files, or an API server of the lab's own.
     """
 
     name: str = "lab"
@@ -73,16 +74,18 @@ class LabSpec:
     control: bool = True
     responders: bool = True
     router: str | None = None
+    store: StoreKind = "folder"
 
 
 class Lab:
     """A lab that is up; `Lab.up` makes one and `Lab.attach` finds one."""
 
-    def __init__(self, layout: Layout, record: Record, objects: Objects, shape: Topology) -> None:
+    def __init__(self, layout: Layout, record: Record, objects: Objects, store: LabStore) -> None:
         self.layout = layout
         self.record = record
         self.objects = objects
-        self.topology = shape
+        self.store = store
+        self.topology: Topology = store.shape()
         self.supervisor = Supervisor(layout)
         self.unsettled: tuple[str, ...] = ()
 
@@ -108,7 +111,7 @@ class Lab:
                 # that is built from half of a cluster would only surprise.
                 listed = "".join(f"\n  {problem}" for problem in objects.problems)
                 raise LabError(f"the cluster's objects cannot all be read:{listed}")
-            lab = cls(layout, record, objects, _shape(objects))
+            lab = cls(layout, record, objects, store_of(layout, record))
             lab.supervisor = supervisor
             lab._build(spec)
             lab.record = _record(spec, ready=True)
@@ -133,8 +136,8 @@ class Lab:
         record = layout.read()
         if record is None or not record.ready:
             raise LabError(f"lab {name!r} is not up: `onehop lab up --name {name}` builds it")
-        objects = read_objects(layout.manifests)
-        return cls(layout, record, objects, _shape(objects))
+        store = store_of(layout, record)
+        return cls(layout, record, store.objects(), store)
 
     def down(self) -> None:
         """End the processes, remove namespaces, mounts and files; twice is fine."""
@@ -225,11 +228,11 @@ class Lab:
         return self.layout.namespace(self.host(host))
 
     def set_policy(self, policy: str, services: Iterable[str] | None = None) -> int:
-        """Give LoadBalancer Services this externalTrafficPolicy in the watched folder.
+        """Give LoadBalancer Services this externalTrafficPolicy.
 
         `services` are `namespace/name`, None is all; the count of those that changed comes back.
         """
-        return set_traffic_policy(self.layout.manifests, policy, services)
+        return self.store.set_policy(policy, services)
 
     def set_mode(self, mode: Mode) -> None:
         """Announce the pools by layer 2 or by BGP, and lead the client to them on that path.
@@ -237,14 +240,13 @@ class Lab:
         Raises:
             LabError: when an advertisement cannot go over, or the router cannot start.
         """
-        folder = self.layout.manifests
         if mode == "bgp":
             self.start_router()
             if not self.refresh().bgp_peers:
-                write_peers(folder, (own.ip for own in self.topology.router.addresses), ASN)
-        set_advertisements(folder, mode)
+                self.store.write_peers((own.ip for own in self.topology.router.addresses), ASN)
+        self.store.set_advertisements(mode)
         if mode == "l2":
-            remove_peers(folder)
+            self.store.remove_peers()
         self._lead_client(through_router=mode == "bgp")
 
     def _lead_client(self, *, through_router: bool) -> None:
@@ -282,8 +284,8 @@ class Lab:
             router.start(router_spec(self.topology, self.objects))
 
     def refresh(self) -> Objects:
-        """Read the folder anew: what the objects and their status say now."""
-        self.objects = read_objects(self.layout.manifests)
+        """Read the store anew: what the objects and their status say now."""
+        self.objects = self.store.objects()
         return self.objects
 
     def route_pods(self, host: str = "client") -> None:
@@ -330,6 +332,7 @@ class Lab:
 
     def _build(self, spec: LabSpec) -> None:
         self._wire()
+        self.store.start(self.supervisor)
         if spec.router is not None or self.objects.bgp_peers:
             self.start_router()
         if spec.control:
@@ -344,6 +347,7 @@ class Lab:
         if spec.kafka:
             self._start_kafka()
         if spec.control:
+            self._await_endpoints(served=spec.responders or spec.kafka)
             self._await_answers()
         self.supervisor.check()
 
@@ -361,10 +365,20 @@ class Lab:
 
         def silent() -> tuple[object, ...]:
             self.supervisor.check()
-            return settle.without_status(self.layout, self.objects)
+            return self.store.without_status(self.objects)
 
         left = settle.wait(_READY_TIMEOUT, silent)
         self.unsettled += tuple(f"Service {key} has no status yet" for key in left)
+
+    def _await_endpoints(self, *, served: bool) -> None:
+        """Wait until it is known that the pods serve; what lacks some, to `unsettled`."""
+
+        def unknown() -> tuple[object, ...]:
+            self.supervisor.check()
+            return self.store.without_endpoints() if served else ()
+
+        left = settle.wait(_READY_TIMEOUT, unknown)
+        self.unsettled += tuple(f"Service {key} has not all its endpoints yet" for key in left)
 
     def _await_answers(self) -> None:
         """Wait until the client's questions are answered; those that are not, to `unsettled`."""
@@ -402,7 +416,10 @@ class Lab:
 
     def start_controller(self) -> None:
         """Start the controller; the one before must have ended."""
-        self.supervisor.start("controller", LAN, [*_ONEHOP, "controller", *self._watched()])
+        words, env = self.store.controller()
+        argv = [*_ONEHOP, "controller", *words]
+        host = self.store.controller_host
+        self.supervisor.start("controller", host, argv, env=_own_environment(env))
 
     def start_speaker(self, node: str) -> None:
         """Start the speaker of a node; the one before must have ended."""
@@ -410,11 +427,24 @@ class Lab:
         if self.record.datapath != "none":
             options += ["--delivery", self.record.delivery]
             options += ["--bpf-dir", str(self.mount_bpf(node)), "--uplink", UPLINK]
-        argv = [*_ONEHOP, "speaker", *self._watched(), *options]
-        self.supervisor.start(f"speaker-{node}", node, argv)
+        words, env = self.store.speaker()
+        argv = [*_ONEHOP, "speaker", *words, *options]
+        self.supervisor.start(f"speaker-{node}", node, argv, env=_own_environment(env))
 
-    def _watched(self) -> tuple[str, str]:
-        return "--manifests", str(self.layout.manifests)
+
+def store_of(layout: Layout, record: Record) -> LabStore:
+    """Where the objects of a lab are."""
+    if record.store == "kubernetes":
+        from onehop.lab.kube_store import KubeLabStore
+
+        return KubeLabStore(layout)
+    return FolderStore(layout)
+
+
+def _own_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Our environment, without what a user set to lead onehop to another store."""
+    own = {k: v for k, v in os.environ.items() if k != "KUBECONFIG" and "ONEHOP_" not in k}
+    return {**own, **more}
 
 
 def _choose_congestion_control(path: Path) -> None:
@@ -436,24 +466,5 @@ def _record(spec: LabSpec, *, ready: bool) -> Record:
         delivery=spec.delivery,
         kafka=spec.kafka,
         router=spec.router or "bird",
+        store=spec.store,
     )
-
-
-def read_objects(folder: Path) -> Objects:
-    """The objects in a folder of manifests, with what is wrong with them."""
-    from onehop.adapters.manifests import Manifests
-
-    store = Manifests(folder)
-    try:
-        store.refresh()
-        objects = store.objects()
-    finally:
-        store.close()
-    return objects
-
-
-def _shape(objects: Objects) -> Topology:
-    try:
-        return topology(objects)
-    except TopologyError as error:
-        raise LabError(f"the cluster makes no lab: {error}") from error

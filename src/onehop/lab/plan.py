@@ -13,6 +13,7 @@ from ipaddress import ip_interface, ip_network
 
 from onehop.lab.lan import Taken, lab_hosts, lan_networks, pools_off_the_lan
 from onehop.lab.topology import (
+    API,
     CLIENT,
     LAN,
     ROUTER,
@@ -61,7 +62,7 @@ def topology(objects: Objects) -> Topology:
 
 def _check_names(nodes: Iterable[Node]) -> None:
     for node in nodes:
-        if node.name in (LAN, CLIENT, ROUTER):
+        if node.name in (LAN, CLIENT, ROUTER, API):
             why = f"{node.name!r} is the name of a host of the lab itself"
             raise TopologyError(f"Node {node.name}", "metadata.name", why)
 
@@ -101,7 +102,7 @@ def _pods(objects: Objects, nodes: tuple[Node, ...]) -> tuple[PodHost, ...]:
             raise TopologyError(f"Pod {pod.namespace}/{pod.name}", "spec.nodeName", why)
     pods.extend(_podless_endpoints(objects, by_name, pods))
     ports = _endpoint_ports(objects)
-    used = {LAN, CLIENT, ROUTER, *by_name}
+    used = {LAN, CLIENT, ROUTER, API, *by_name}
     result = []
     for pod in pods:
         name = pod.name if pod.name not in used else f"{pod.namespace}.{pod.name}"

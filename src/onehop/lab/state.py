@@ -4,7 +4,8 @@
 builder may have been killed at any instruction. The layout is
 
     lab.json      who builds or built it, and with which options
-    manifests/    the cluster's objects; controller and speakers watch it
+    manifests/    the cluster's objects; controller and speakers watch it, unless kube/ is there
+    kube/         the API server's data, keys and kubeconfigs, and where it is reached
     netns/        one pinned network namespace for each host
     bpf/NODE/     one BPF file system for each node
     logs/ pids/   one file for each process
@@ -44,6 +45,7 @@ class Record:
     delivery: str
     kafka: bool
     router: str = "bird"
+    store: str = "folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Layout:
     def kafka(self) -> Path:
         """The folder of the brokers' data and logs."""
         return self.root / "kafka"
+
+    @property
+    def kube(self) -> Path:
+        """The folder of the API server: its data, its keys, and how it is reached."""
+        return self.root / "kube"
 
     @property
     def router(self) -> Path:

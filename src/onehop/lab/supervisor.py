@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -61,15 +61,26 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._pending: dict[str, int] = {}
 
-    def start(self, name: str, host: str, argv: Sequence[str]) -> None:
+    def start(
+        self,
+        name: str,
+        host: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        sudden: bool = False,
+    ) -> None:
         """Start `argv` in the namespace of `host`, its output in logs/NAME.log.
 
         A word `{ready_fd}` becomes a descriptor to which the process writes a byte once it
-        serves; `await_ready` waits for that.
+        serves; `await_ready` waits for that. `env` stands in place of our own environment.
         """
         reader, writer = os.pipe()
+        words = [word.replace(READY_FD, str(writer)) for word in argv]
         try:
-            self._spawn(name, host, [word.replace(READY_FD, str(writer)) for word in argv], writer)
+            child = self._spawn(name, host, words, env, (writer, *pass_fds))
+            self.adopt(name, host, child, log=self._log(name), sudden=sudden)
         except BaseException:
             os.close(reader)
             raise
@@ -80,20 +91,29 @@ class Supervisor:
         else:
             os.close(reader)
 
-    def _spawn(self, name: str, host: str, argv: Sequence[str], writer: int) -> None:
-        path = self._layout.logs / f"{name}.log"
-        with path.open("ab") as log, namespace.entered(self._layout.namespace(host)):
-            child = subprocess.Popen(
+    def _log(self, name: str) -> Path:
+        return self._layout.logs / f"{name}.log"
+
+    def _spawn(
+        self,
+        name: str,
+        host: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None,
+        pass_fds: Sequence[int],
+    ) -> subprocess.Popen[bytes]:
+        where = namespace.entered(self._layout.namespace(host))
+        with self._log(name).open("ab") as log, where:
+            return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(writer,),
+                pass_fds=pass_fds,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the builder alone
                 cwd="/",
-                env={**os.environ, LAB_VARIABLE: self._layout.name},
+                env={**(os.environ if env is None else env), LAB_VARIABLE: self._layout.name},
             )
-        self.adopt(name, host, child, log=path)
 
     def adopt(
         self,
@@ -185,7 +205,7 @@ class Supervisor:
         """End one process and forget it; deleting the absent is success."""
         for record in self.records():
             if record.name == name:
-                _end([record.claim])
+                _end([record])
                 (self._layout.pids / f"{name}.json").unlink(missing_ok=True)
         child = self._children.pop(name, None)
         if child is not None:
@@ -196,10 +216,7 @@ class Supervisor:
         for reader in self._pending.values():
             os.close(reader)
         self._pending.clear()
-        records = self.records()
-        killed = [record.claim for record in records if record.sudden]
-        _signal_and_wait(killed, signal.SIGKILL, _KILL_TIMEOUT)
-        _end([record.claim for record in records])
+        _end(self.records())
         inodes = _inodes(self._layout.namespaces)
         # A process may have forked while it was being looked for: look until none is left.
         for _ in range(20):
@@ -235,8 +252,11 @@ def _is_inside(pid: int, inodes: frozenset[int]) -> bool:
         return False
 
 
-def _end(claims: Sequence[Claim]) -> None:
-    left = _signal_and_wait(claims, signal.SIGTERM, _TERM_TIMEOUT)
+def _end(records: Sequence[ProcessRecord]) -> None:
+    """Ask those that may be asked, while what they lean on is there; then kill what is left."""
+    asked = [record.claim for record in records if not record.sudden]
+    left = _signal_and_wait(asked, signal.SIGTERM, _TERM_TIMEOUT)
+    left += [record.claim for record in records if record.sudden]
     if left:
         _signal_and_wait(left, signal.SIGKILL, _KILL_TIMEOUT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface
@@ -14,7 +15,8 @@ Interface = IPv4Interface | IPv6Interface
 UPLINK = "eno1"
 CLIENT_LINK = "enp1s0"
 POD_LINK = "eth0"
-LAN, CLIENT, ROUTER = "lan", "client", "router"
+LAN, CLIENT, ROUTER, API = "lan", "client", "router", "api"
+API_LINK = "vethapi"  # speakers leave links of this kind of name alone, as MetalLB's do
 
 
 class TopologyError(Exception):
@@ -72,11 +74,19 @@ class PodHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """The network between the API server and the nodes, on a bridge of the API server's host."""
+
+    address: IPv4Interface
+    nodes: Mapping[str, IPv4Interface]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """A whole lab: one LAN, the hosts on it, the pods behind its nodes.
 
     `pod_routes` lead from the LAN to the pods through their nodes; the client has none of them
-    until a direct baseline asks.
+    until a direct baseline asks. `management` is there when the lab has an API server.
     """
 
     networks: tuple[IPNetwork, ...]
@@ -85,6 +95,7 @@ class Topology:
     client: LanHost
     router: LanHost
     pod_routes: tuple[Route, ...]
+    management: Management | None = None
 
     @property
     def lan_hosts(self) -> tuple[LanHost, ...]:
@@ -93,9 +104,10 @@ class Topology:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The name of every namespace: the LAN's, the nodes', client, router, the pods'."""
+        """The name of every namespace: LAN, nodes, client, router, API server, pods."""
         own = (pod.name for pod in self.pods if not pod.shares_node)
-        return (LAN, *(host.name for host in self.lan_hosts), *own)
+        api = () if self.management is None else (API,)
+        return (LAN, *(host.name for host in self.lan_hosts), *api, *own)
 
     def pods_on(self, node: str) -> tuple[PodHost, ...]:
         """The pods of one node that have a link of their own."""

@@ -18,23 +18,28 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def stage_of(
-    name: str, *, kafka: bool, delivery: str, say: Say, router: str | None = None
-) -> Iterator[Stage]:
+def stage_of(spec: LabSpec, say: Say) -> Iterator[Stage]:
     """The lab of this name if it is up, else a new one that goes when the tour ends.
 
     Raises:
         LabError: when it cannot be built.
     """
-    record = Layout(name).read()
+    record = Layout(spec.name).read()
     if record is not None and record.ready:
-        say(f"lab {name} is up: the tour plays on it")
-        lab = Lab.attach(name)
+        if record.store != spec.store:
+            raise LabError(
+                f"lab {spec.name!r} is up with --store {record.store}: `onehop lab down --name "
+                f"{spec.name}` first, or take another --name"
+            )
+        say(f"lab {spec.name} is up: the tour plays on it")
+        lab = Lab.attach(spec.name)
         yield Stage(lab, lab.kafka() if record.kafka else None)
         return
-    say("building the lab: three nodes, a client, a router" + (", Kafka" if kafka else ""))
-    with Lab.up(LabSpec(name=name, kafka=kafka, delivery=delivery, router=router)) as lab:
-        yield Stage(lab, lab.kafka() if kafka else None)
+    kubernetes = "a Kubernetes API server, " if spec.store == "kubernetes" else ""
+    kafka = ", Kafka" if spec.kafka else ""
+    say(f"building the lab: {kubernetes}three nodes, a client, a router{kafka}")
+    with Lab.up(spec) as lab:
+        yield Stage(lab, lab.kafka() if spec.kafka else None)
 
 
 def played(stage: Stage, numbers: Iterable[int], say: Say) -> Iterator[Scene]:

@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
-from onehop.lab.topology import LAN, POD_LINK, LanHost, PodHost, Route, Topology
+from onehop.lab.topology import (
+    API,
+    API_LINK,
+    LAN,
+    POD_LINK,
+    LanHost,
+    Management,
+    PodHost,
+    Route,
+    Topology,
+    generated_mac,
+)
 from onehop.model.address import IPAddress
 
 BRIDGE = "lan"
@@ -74,8 +85,10 @@ def sysctls(topology: Topology, host: str) -> dict[str, str]:
 
 
 def batches(topology: Topology, namespace: Callable[[str], Path]) -> Iterator[tuple[str, str]]:
-    """For each host its batch, in the order in which they must run: LAN, LAN hosts, pods."""
+    """For each host its batch, in the order in which they must run: LAN, API, LAN hosts, pods."""
     yield LAN, _text(_lan(topology, namespace))
+    if topology.management is not None:
+        yield API, _text(_api(topology.management, namespace))
     for host in topology.lan_hosts:
         yield host.name, _text(_lan_host(topology, host, namespace))
     for pod in topology.pods:
@@ -115,6 +128,22 @@ def _lan_host(
             yield f"neigh add {address} lladdr {pod.mac} dev {pod.host_link} nud permanent"
     for route in host.routes:
         yield f"route add {route_words(route, host.link)}"
+    if topology.management is not None and host.name in topology.management.nodes:
+        yield f"address add {topology.management.nodes[host.name]} dev {API_LINK}"
+        yield f"link set {API_LINK} up"
+
+
+def _api(management: Management, namespace: Callable[[str], Path]) -> Iterator[str]:
+    yield f"link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+    yield f"address add {management.address} dev {BRIDGE}"
+    yield f"link set {BRIDGE} up"
+    for number, node in enumerate(management.nodes):
+        mac = generated_mac(f"api/{node}")
+        yield (
+            f"link add port{number} type veth peer name {API_LINK} address {mac} "
+            f"netns {namespace(node)}"
+        )
+        yield f"link set port{number} alias {node} master {BRIDGE} up"
 
 
 def route_words(route: Route, link: str) -> str:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from onehop.lab.brokers import brokers
-from onehop.lab.lab import ARTICLE, read_objects
+from onehop.lab.lab import ARTICLE
 from onehop.lab.plan import topology
+from onehop.lab.store import read_objects
 from onehop.model.objects import Objects
 from onehop.model.service import Key
 

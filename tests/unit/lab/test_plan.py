@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.lab.lab import ARTICLE, read_objects
+from onehop.lab.lab import ARTICLE
 from onehop.lab.plan import MAC_ANNOTATION, topology
+from onehop.lab.store import read_objects
 from onehop.lab.topology import CLIENT_LINK, UPLINK, Topology, TopologyError, generated_mac
 from onehop.model.address import Mac
 from onehop.model.config import LabelSelector

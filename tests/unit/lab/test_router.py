@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onehop.lab.lab import ARTICLE, read_objects
+from onehop.lab.lab import ARTICLE
 from onehop.lab.plan import topology
 from onehop.lab.router import (
     Daemon,
@@ -24,6 +24,7 @@ from onehop.lab.router import (
 from onehop.lab.router_fib import Routes, batch, table
 from onehop.lab.scenes_bgp import CLUSTER_HOPS, LOCAL_HOPS, learned_routes, route_text
 from onehop.lab.state import LabError, copy_manifests
+from onehop.lab.store import read_objects
 from onehop.model.bgp import BGPPeer
 from onehop.model.objects import Objects
 from onehop.model.service import Key
