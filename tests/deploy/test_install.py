@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tools.deploy import CHART, MANIFEST
+from tools.deploy import CHART, MANIFEST, NAMESPACE
 
 from onehop.lab.kube_client import RequestError
 from tests.deploy.objects import LEAST, PLURALS, an_object, version_of
@@ -19,12 +19,12 @@ from tests.kube.cluster import CRDS, Cluster
 
 
 @pytest.mark.kube
-def test_the_manifest_is_applied_whole_and_again(cluster: Cluster, installed: str) -> None:
-    before = versions(cluster)
+def test_the_manifest_is_applied_whole_and_again(installed: Cluster) -> None:
+    before = versions(installed)
     assert len(before) == len([each for each in yaml.safe_load_all(MANIFEST.read_text()) if each])
-    assert f"Namespace {installed}" in before
-    cluster.kubectl("apply", "--filename", str(MANIFEST))
-    assert versions(cluster) == before
+    assert f"Namespace {NAMESPACE}" in before
+    installed.kubectl("apply", "--filename", str(MANIFEST))
+    assert versions(installed) == before
 
 
 def versions(cluster: Cluster) -> dict[str, str]:
@@ -37,9 +37,10 @@ def versions(cluster: Cluster) -> dict[str, str]:
 
 
 @pytest.mark.kube
-def test_the_server_knows_every_field_of_the_manifest(cluster: Cluster, installed: str) -> None:
-    del installed  # the Namespace has to be there
-    cluster.kubectl("apply", "--filename", str(MANIFEST), "--dry-run=server", "--validate=strict")
+def test_the_server_knows_every_field_of_the_manifest(installed: Cluster) -> None:
+    installed.kubectl(
+        "apply", "--filename", str(MANIFEST), "--dry-run=server", "--validate=strict"
+    )
 
 
 def helm(program: Path, cluster: Cluster, home: Path, *words: str) -> str:
@@ -64,22 +65,29 @@ def helm(program: Path, cluster: Cluster, home: Path, *words: str) -> str:
 @pytest.mark.kube
 @pytest.mark.helm
 def test_helm_installs_and_removes_and_leaves_what_users_wrote(
-    cluster: Cluster, helm_program: Path, tmp_path: Path
+    installed: Cluster, helm_program: Path, tmp_path: Path
 ) -> None:
-    namespace = cluster.namespace()
+    namespace = installed.namespace()
     where = ("--namespace", namespace)
-    values = {"nameOverride": namespace, "l2Advertisements[0].name": "default"}
+    values = {
+        "nameOverride": namespace,
+        "configNamespace": NAMESPACE,
+        "l2Advertisements[0].name": "of-the-release",
+    }
     options = [word for item in values.items() for word in ("--set", "=".join(item))]
-    helm(helm_program, cluster, tmp_path, "install", "release", str(CHART), *where, *options)
-    path = f"/apis/metallb.io/v1beta1/namespaces/{namespace}"
-    assert cluster.get(f"{path}/l2advertisements/default")
-    cluster.client.request(
-        "POST", f"{path}/ipaddresspools", an_object("IPAddressPool", LEAST["IPAddressPool"])
-    )
-    helm(helm_program, cluster, tmp_path, "uninstall", "release", *where)
+    helm(helm_program, installed, tmp_path, "install", "release", str(CHART), *where, *options)
+    path = f"/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}"
+    assert installed.get(f"{path}/l2advertisements/of-the-release")
+    pool = an_object("IPAddressPool", {"addresses": ["198.51.100.0/24"]}, name="of-a-user")
+    installed.client.request("POST", f"{path}/ipaddresspools", pool)
+    helm(helm_program, installed, tmp_path, "uninstall", "release", *where)
     with pytest.raises(RequestError, match="404"):
-        cluster.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{namespace}-controller")
-    assert cluster.get(f"{path}/ipaddresspools/it")["spec"]["addresses"], "definitions stay"
+        installed.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{namespace}-controller")
+    assert installed.get(f"{path}/ipaddresspools/of-a-user")["spec"] == pool["spec"] | {
+        "autoAssign": True,
+        "avoidBuggyIPs": False,
+    }
+    installed.client.delete(f"{path}/ipaddresspools/of-a-user")
 
 
 # ---- over MetalLB -----------------------------------------------------------------------------
@@ -106,7 +114,10 @@ def after_metallb(
 @pytest.mark.peers
 def test_what_metallb_left_stays_as_it_is(after_metallb: Cluster) -> None:
     """Objects under MetalLB's definitions are whole and can be edited under ours."""
-    namespace = after_metallb.namespace()
+    namespace = NAMESPACE
+    after_metallb.apply(
+        [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
+    )
     stored: dict[str, Any] = {}
     for kind, spec in LEAST.items():
         base = f"/apis/{version_of(kind)}/namespaces/{namespace}/{PLURALS[kind]}"

@@ -34,7 +34,7 @@ def granted(account: str) -> set[Right]:
     roles = {(each["kind"], each["metadata"]["name"]): each for each in objects}
     found = set()
     for binding in objects:
-        if not binding["kind"].endswith("Binding"):
+        if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding"):
             continue
         if account not in [subject["name"] for subject in binding["subjects"]]:
             continue
@@ -159,9 +159,10 @@ def test_the_controllers_rights(cluster: Sealed) -> None:
     # what is said of a configuration, and of one that is wrong
     state = f"{SYSTEM}/configurationstates/controller"
     cluster.until(lambda: cluster.client.get(state)["status"]["result"] == "Valid")
-    cluster.client.apply([of_system("IPAddressPool", "zwei", {"addresses": ["192.0.2.0/24"]})])
+    peer = f"/apis/metallb.io/v1beta2/namespaces/{NAMESPACE}/bgppeers/router"
+    cluster.change(peer, {"spec": {"bfdProfile": "none"}})
     cluster.until(lambda: cluster.client.get(state)["status"]["result"] == "Invalid")
-    cluster.client.delete(f"{SYSTEM}/ipaddresspools/zwei")
+    cluster.change(peer, {"spec": {"bfdProfile": None}})
     pool = f"{SYSTEM}/ipaddresspools/pool"
     cluster.until(lambda: cluster.client.get(pool)["status"]["assignedIPv4"] == 1)
     # the second waits for its turn, and takes over
