@@ -1,4 +1,4 @@
-"""An HTTP endpoint for those who watch: /metrics, /healthz and /readyz, and nothing else.
+"""An HTTP endpoint for those who watch: /metrics, /healthz, /readyz and pages of state.
 
 Whoever can reach the port may ask; what it tells are names, addresses and numbers. A client that
 asks slowly, reads slowly or asks for too much is hung up on: none of them may cost the loop that
@@ -8,8 +8,10 @@ answers for addresses more than its share.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from onehop.adapters.exposition import CONTENT_TYPE
 
@@ -17,6 +19,7 @@ _PATIENCE = 5.0  # seconds: for the request to come, and for the answer to be ta
 _REQUEST_BYTES = 8192
 _CLIENTS = 16  # at a time
 _PLAIN = "text/plain; charset=utf-8"
+_JSON = "application/json"
 _WORDS = {
     200: "OK",
     400: "Bad Request",
@@ -26,19 +29,26 @@ _WORDS = {
 }
 
 _Answer = tuple[int, str, str]
+Pages = Mapping[str, Callable[[], str | Awaitable[str]]]
 
 
 class TelemetryServer:
-    """Answers on one port. `metrics` gives text in pieces; `unready` says why not, or nothing."""
+    """Answers on one port. `metrics` gives text in pieces; `unready` says why not, or nothing.
+
+    `pages` are documents in JSON, each made when it is asked for, by their path; one that takes
+    long is made in a thread and awaited.
+    """
 
     def __init__(
         self,
         metrics: Callable[[], Iterable[str]],
         unready: Callable[[], str],
         *,
+        pages: Pages | None = None,
         patience: float = _PATIENCE,
     ) -> None:
         self._metrics = metrics
+        self._pages = pages or {}
         self._patience = patience
         self._unready = unready
         self._server: asyncio.Server | None = None
@@ -50,9 +60,8 @@ class TelemetryServer:
         Raises:
             OSError: when the address cannot be had.
         """
-        self._server = await asyncio.start_server(
-            self._connected, host or None, port, limit=_REQUEST_BYTES
-        )
+        where: dict[str, Any] = {"host": host, "port": port} if host else {"sock": _any(port)}
+        self._server = await asyncio.start_server(self._connected, limit=_REQUEST_BYTES, **where)
         found: int = self._server.sockets[0].getsockname()[1]
         return found
 
@@ -119,7 +128,12 @@ class TelemetryServer:
         if path == b"/readyz":
             why = self._unready()
             return (503, _PLAIN, f"{why}\n") if why else (200, _PLAIN, "ok\n")
-        return 404, _PLAIN, "there are /metrics, /healthz and /readyz\n"
+        page = self._pages.get(path.decode("latin-1"))
+        if page is not None:
+            text = page()
+            return 200, _JSON, text if isinstance(text, str) else await text
+        there = ("/metrics", "/healthz", "/readyz", *self._pages)
+        return 404, _PLAIN, f"there are {', '.join(there[:-1])} and {there[-1]}\n"
 
     async def _text(self) -> str:
         pieces = []
@@ -127,3 +141,13 @@ class TelemetryServer:
             pieces.append(piece)
             await asyncio.sleep(0)
         return "".join(pieces)
+
+
+def _any(port: int) -> socket.socket:
+    """One socket for all addresses of both families, so that both have the same port."""
+    if socket.has_dualstack_ipv6():
+        with suppress(OSError):  # IPv6 may be disabled
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100
+            )
+    return socket.create_server(("", port), backlog=100)

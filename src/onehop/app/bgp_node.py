@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from onehop.adapters.telemetry import Log
 from onehop.app.bgp import BgpPeers
 from onehop.app.bgp_peer import BgpFact
-from onehop.app.bgp_report import NodeState, ReportFile, process_name
+from onehop.app.bgp_report import NodeState, ReportFile, body_of, process_name
 from onehop.app.bgp_state import Describer
 from onehop.model.address import IPAddress
 from onehop.model.bgp import PeerDesired
@@ -92,6 +93,10 @@ class NodeBgp:
     def bfd(self) -> BfdClient | None:
         """Who watches the paths; None while no session depends on one."""
         return None if self._paths is None else self._paths.bfd
+
+    def report(self) -> str:
+        """What stands in the report, in JSON, as of now."""
+        return json.dumps(body_of(self._state()))
 
     def drain(self) -> None:
         """From now on every peer is asked to use our routes last."""

@@ -20,6 +20,7 @@ from onehop.model.address import IPNetwork
 from onehop.model.bgp import RouteAttributes, Routes
 
 _SOON, _SPAN = 0.02, 0.2
+ANSWERED = "answered"  # in place of a process: the speaker itself was asked, over the network
 _SHARE = 100  # of the time, how small a part goes into writing
 
 
@@ -143,8 +144,9 @@ class ReportFile:
         self._timer = None
 
 
-def _write(path: Path, state: NodeState) -> None:
-    body = {
+def body_of(state: NodeState) -> dict[str, object]:
+    """The state as plain values."""
+    return {
         "node": state.node,
         "at": state.at,
         "process": state.process,
@@ -155,9 +157,12 @@ def _write(path: Path, state: NodeState) -> None:
             for peer in state.peers
         ],
     }
+
+
+def _write(path: Path, state: NodeState) -> None:
     temporary = path.with_suffix(".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(body))
+    temporary.write_text(json.dumps(body_of(state)))
     os.replace(temporary, path)
 
 
@@ -205,7 +210,12 @@ def _peer(body: dict[str, Any]) -> PeerState:
 
 
 def is_alive(state: NodeState) -> bool:
-    """Whether the speaker that wrote this still runs: a dead one has written its last state."""
+    """Whether the speaker that wrote this still runs: a dead one has written its last state.
+
+    What was asked of a speaker elsewhere names no process of ours, and it did answer.
+    """
+    if state.process == ANSWERED:
+        return True
     pid = state.process.partition(":")[0]
     return pid.isdecimal() and state.process == process_name(int(pid))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from onehop.adapters.exposition import Family, Metric, Sample
+from onehop.adapters.telemetry_http import Pages
 from onehop.app.controller import Controller
 from onehop.app.metrics import CONTROLLER, RoundFigures, process_families, round_families
 from onehop.app.ports import Store
@@ -82,6 +83,10 @@ class ControllerFigures:
     def unready(self) -> str:
         """Why no Service gets an address yet; empty when they do."""
         return self._rounds.unready()
+
+    def pages(self) -> Pages:
+        """None: all that it decides stands in the store."""
+        return {}
 
     def families(self) -> Iterator[Family]:
         """Every metric with its samples."""

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from onehop import __version__
 from onehop.adapters.exposition import Family, Histogram, Metric, exposition
-from onehop.adapters.telemetry_http import TelemetryServer
+from onehop.adapters.telemetry_http import Pages, TelemetryServer
 from onehop.model.reason import Reason, Refusal
 
 CONTROLLER: list[Metric] = []
@@ -178,12 +178,18 @@ class Figures(Protocol):
         """Why the process does not do its work yet; empty when it does."""
         ...
 
+    def pages(self) -> Pages:
+        """What it tells of its state besides, in JSON, by path."""
+        ...
+
 
 async def serve(
     address: tuple[str, int], figures: Figures, run: Callable[[], Awaitable[None]]
 ) -> Refusal | None:
     """Tell figures over HTTP while `run` runs; a Refusal says why it was not begun."""
-    server = TelemetryServer(lambda: exposition(figures.families()), figures.unready)
+    server = TelemetryServer(
+        lambda: exposition(figures.families()), figures.unready, pages=figures.pages()
+    )
     host, port = address
     try:
         await server.start(host, port)

@@ -6,12 +6,24 @@ longest cell and three spaces, the last one too. A port without a protocol is TC
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
-from onehop.adapters.bpf.tables import Row, Tables
+from onehop.adapters.bpf.errors import DatapathError
+from onehop.adapters.bpf.tables import Row, Statistics, Tables
 from onehop.model.address import IPAddress
-from onehop.model.service import Backend, Protocol
+from onehop.model.service import (
+    Backend,
+    BackendState,
+    Frontend,
+    FrontendKind,
+    Key,
+    Protocol,
+    TrafficPolicy,
+)
 
 _PADDING = 3
 _NARROWEST = 5
@@ -39,6 +51,15 @@ def service_rows(bpf_dir: Path) -> tuple[Row, ...]:
         return tables.rows()
     finally:
         tables.close()
+
+
+def service_page(bpf_dir: Path) -> str:
+    """The same for programs, as a page; what cannot be read is an empty one."""
+    try:
+        rows = service_rows(bpf_dir)
+    except DatapathError:
+        rows = ()
+    return json.dumps(document(rows))
 
 
 def _socket(address: IPAddress, port: int, protocol: Protocol) -> str:
@@ -87,10 +108,24 @@ def _lines(row: Row, *, wide: bool) -> list[list[str]]:
 
 
 def table(rows: Iterable[Row], *, wide: bool = False) -> str:
-    """The service table for people."""
+    """The service table of one node, for people."""
     lines: list[Sequence[str]] = [_WIDE_COLUMNS if wide else _COLUMNS]
     for row in rows:
         lines += _lines(row, wide=wide)
+    return _aligned(lines)
+
+
+def node_table(rows: Mapping[str, Iterable[Row]], *, wide: bool = False) -> str:
+    """The service tables of several nodes, the node's name in front."""
+    lines: list[Sequence[str]] = [("Node", *(_WIDE_COLUMNS if wide else _COLUMNS))]
+    for node, found in rows.items():
+        for row in found:
+            first, *more = _lines(row, wide=wide)
+            lines += [[node, *first], *(["", *each] for each in more)]
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [
         max(_NARROWEST, *(len(cell) + _PADDING for cell in column))
         for column in zip(*lines, strict=True)
@@ -137,3 +172,46 @@ def _record(row: Row) -> dict[str, object]:
             "drops": counted.drops,
         },
     }
+
+
+def rows_of(records: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """The rows that `document` was made of, as another node tells them.
+
+    Raises:
+        ValueError: when they are not such.
+    """
+    try:
+        return tuple(map(_row, records))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this is no service table: {error!r}") from None
+
+
+def _row(record: Mapping[str, Any]) -> Row:
+    frontend, service = record["frontend"], record["service"]
+    backends = tuple(
+        Backend(
+            address=ip_address(each["address"]),
+            port=each["port"],
+            local=each["local"],
+            state=BackendState(each["state"]),
+        )
+        for each in record["backends"]
+    )
+    modes = record["mode"].split("+")
+    local = sum(each.local for each in backends)
+    return Row(
+        id=record["id"],
+        frontend=Frontend(
+            address=ip_address(frontend["address"]),
+            port=frontend["port"],
+            protocol=Protocol(frontend["protocol"]),
+            kind=FrontendKind(record["type"]),
+        ),
+        service=Key(service["namespace"], service["name"]),
+        policy=TrafficPolicy(record["policy"]),
+        total=record["total"],
+        backends=backends,
+        # How many of the local ones are fast is told only as far as the mode tells it.
+        fast=0 if "fast" not in modes else local - ("stack" in modes),
+        statistics=Statistics(**record["counters"]),
+    )

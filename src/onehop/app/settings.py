@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -116,9 +117,7 @@ async def _serve(
         report_file=settings.where.state / "nodes" / f"{settings.node}.json",
         end=settings.end,
     )
-    return await _run(
-        settings.metrics_address, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp
-    )
+    return await _run(settings, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp)
 
 
 def _statuses(settings: SpeakerSettings, log: Log) -> Telling:
@@ -153,7 +152,7 @@ def _bgp(settings: SpeakerSettings, log: Log, restart: Restart) -> NodeBgp:
 
 
 async def _run(
-    metrics_address: tuple[str, int] | None,
+    settings: SpeakerSettings,
     speaker: Speaker,
     store: OpenStore,
     *,
@@ -161,7 +160,7 @@ async def _run(
     datapath: Forwarding,
     bgp: NodeBgp,
 ) -> Refusal | None:
-    if metrics_address is None:
+    if settings.metrics_address is None:
         await speaker.run()
         return None
     # Whoever does not ask for metrics does not wait for their import either.
@@ -169,9 +168,22 @@ async def _run(
     from onehop.app.speaker_metrics import SpeakerFigures
 
     figures = SpeakerFigures(
-        speaker, staleness=store.staleness, announcers=announcers, datapath=datapath, bgp=bgp
+        speaker,
+        staleness=store.staleness,
+        announcers=announcers,
+        datapath=datapath,
+        bgp=bgp,
+        services=partial(_service_page, settings),
     )
-    return await serve(metrics_address, figures, speaker.run)
+    return await serve(settings.metrics_address, figures, speaker.run)
+
+
+def _service_page(settings: SpeakerSettings) -> str:
+    if not settings.datapath:
+        return "[]"
+    from onehop.app.service_table import service_page
+
+    return service_page(settings.bpf_dir)
 
 
 def _restart(settings: SpeakerSettings, store: OpenStore) -> Restart:

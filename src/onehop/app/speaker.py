@@ -206,17 +206,19 @@ class Speaker:
         for address in sorted(before - now, key=str):
             self._log("withdrawn", address=address)
 
-    def _write_report(self) -> None:
+    def report(self) -> dict[str, object]:
         """What `onehop explain` reads: the last failures and conflicts of this node."""
-        if self._report_file is None:
-            return
-        body = {
+        return {
             "node": self._rules.node,
             "at": time.time(),
             "failures": self._failures,
             "conflicts": self._conflicts,
         }
-        text = json.dumps(body)
+
+    def _write_report(self) -> None:
+        if self._report_file is None:
+            return
+        text = json.dumps(self.report())
         temporary = self._report_file.with_suffix(".tmp")
         try:
             self._report_file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from onehop.adapters.exposition import Family, Metric, Sample
+from onehop.adapters.telemetry_http import Pages
 from onehop.app.bgp_metrics import bgp_families
 from onehop.app.bgp_node import NodeBgp
 from onehop.app.metrics import SPEAKER, RoundFigures, process_families, round_families
@@ -115,17 +118,28 @@ class SpeakerFigures:
         announcers: Announcing,
         datapath: Forwarding,
         bgp: NodeBgp,
+        services: Callable[[], str] = lambda: "[]",
     ) -> None:
         self._speaker = speaker
         self._staleness = staleness
         self._announcers = announcers
         self._datapath = datapath
         self._bgp = bgp
+        self._services = services
         self._rounds = speaker.figures = RoundFigures()
 
     def unready(self) -> str:
         """Why the node announces nothing yet; empty when it does what it should."""
         return self._rounds.unready()
+
+    def pages(self) -> Pages:
+        """What only this node knows, for whoever looks at the cluster from outside."""
+        return {
+            "/state/node": lambda: json.dumps(self._speaker.report()),
+            "/state/bgp": self._bgp.report,
+            # Ten thousand frontends take the kernel's maps a while.
+            "/state/services": lambda: asyncio.to_thread(self._services),
+        }
 
     def families(self) -> Iterator[Family]:
         """Every metric with its samples."""

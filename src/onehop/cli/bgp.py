@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from ipaddress import ip_network
-from pathlib import Path
 
 import click
 import yaml
@@ -21,7 +21,10 @@ from onehop.app.bgp_view import (
     table,
     wall_clock,
 )
+from onehop.app.migrate import IncompleteError, complete_objects
+from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
+from onehop.cli.reports import reports
 
 _node = click.option("--node", help="Only this node's speaker.")
 
@@ -32,30 +35,26 @@ def bgp() -> None:
 
 
 @bgp.command("peers")
-@options.manifests
-@options.state
+@options.store
 @_node
 @options.output
-def peers(*, folder: Path, state: Path | None, node: str | None, output: str) -> None:
+def peers(*, where: StoreChoice, node: str | None, output: str) -> None:
     """Print every session: its state, since when, and what went over it."""
-    reports = _reports(folder, state, node)
+    found = _states(where, node)
     if output == "table":
-        click.echo(table(PEER_COLUMNS, peer_rows(reports, wall_clock())))
+        click.echo(table(PEER_COLUMNS, peer_rows(found, wall_clock())))
     else:
-        _print(peer_document(reports), output)
+        _print(peer_document(found), output)
 
 
 @bgp.command("routes")
-@options.manifests
-@options.state
+@options.store
 @_node
 @click.option("--peer", help="Only what this BGPPeer has.")
 @options.output
-def routes(
-    *, folder: Path, state: Path | None, node: str | None, peer: str | None, output: str
-) -> None:
+def routes(*, where: StoreChoice, node: str | None, peer: str | None, output: str) -> None:
     """Print every route that a router has of us, and what it carries."""
-    found = route_document(_reports(folder, state, node), peer)
+    found = route_document(_states(where, node), peer)
     if output == "table":
         click.echo(table(ROUTE_COLUMNS, route_rows(found)))
     else:
@@ -64,46 +63,43 @@ def routes(
 
 @bgp.command("why")
 @click.argument("prefix")
-@options.manifests
-@options.state
+@options.store
 @options.lb_class
 @_node
 @options.output
 def why(
     *,
     prefix: str,
-    folder: Path,
-    state: Path | None,
+    where: StoreChoice,
     lb_class: str | None,
     node: str | None,
     output: str,
 ) -> None:
     """Print why the routers have a route to PREFIX, an address or a network, or have not."""
-    from onehop.adapters.manifests import Manifests
     from onehop.app.bgp_why import answer, in_words
 
     try:
         wanted = ip_network(prefix, strict=False)
     except ValueError:
         raise click.ClickException(f"{prefix} is neither an address nor a network") from None
-    state = state or folder / ".onehop"
-    store = Manifests(folder, state=state)
     try:
-        store.refresh()
-        found = answer(store.objects(), wanted, state=state, lb_class=lb_class, node=node)
-    finally:
-        store.close()
+        with closing(open_store(where)) as store, reports(where, node, needed=False) as state:
+            objects = complete_objects(store)
+            found = answer(objects, wanted, state=state, lb_class=lb_class, node=node)
+    except IncompleteError as error:
+        raise click.ClickException(str(error)) from error
     if output == "table":
         click.echo("\n".join(in_words(found)))
     else:
         _print(asdict(found), output)
 
 
-def _reports(folder: Path, state: Path | None, node: str | None) -> tuple[NodeState, ...]:
-    found = read_reports(state or folder / ".onehop", node)
+def _states(where: StoreChoice, node: str | None) -> tuple[NodeState, ...]:
+    with reports(where, node) as state:
+        found = read_reports(state, node)
     if not found:
         whose = f"the speaker of {node}" if node else "any speaker"
-        raise click.ClickException(f"there is no report of {whose} in {state or folder}")
+        raise click.ClickException(f"there is no report of {whose} in {state}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 
 import click
@@ -12,6 +13,7 @@ from onehop.app.explain import Explanation, explanation
 from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
+from onehop.cli.reports import reports
 from onehop.model.service import Key
 
 
@@ -31,19 +33,17 @@ def explain(
 ) -> None:
     """Print why a Service has its address, its announcer and its backends, or has not."""
     namespace, _, name = service.rpartition("/")
-    store = open_store(where)
     try:
-        found = explanation(
-            complete_objects(store),
-            Key(namespace or "default", name),
-            lb_class=lb_class,
-            state=where.state,
-            node=node,
-        )
+        with closing(open_store(where)) as store, reports(where, node, needed=False) as state:
+            found = explanation(
+                complete_objects(store),
+                Key(namespace or "default", name),
+                lb_class=lb_class,
+                state=state,
+                node=node,
+            )
     except IncompleteError as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        store.close()
     if found is None:
         raise click.ClickException(f"there is no Service {namespace or 'default'}/{name}")
     if output == "json":

@@ -29,15 +29,6 @@ def _host_port(
     return (host[1:-1] if is_bracketed else host, int(port))
 
 
-manifests = click.option(
-    "--manifests",
-    "folder",
-    required=True,
-    envvar="ONEHOP_MANIFESTS",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of Kubernetes objects as YAML, watched for change.",
-)
-
 _folder = click.option(
     "--manifests",
     "folder",
@@ -46,14 +37,14 @@ _folder = click.option(
     help="Folder of Kubernetes objects as YAML, watched for change, in place of an API server.",
 )
 
-_kubeconfig = click.option(
+kubeconfig = click.option(
     "--kubeconfig",
     type=click.Path(dir_okay=False, path_type=Path),
     help="How to reach the API server.  [default: $KUBECONFIG, the pod's service account, or "
     "~/.kube/config]",
 )
 
-_context = click.option("--context", help="The kubeconfig's context.  [default: its current one]")
+context = click.option("--context", help="The kubeconfig's context.  [default: its current one]")
 
 _namespace = click.option(
     "--namespace",
@@ -96,7 +87,7 @@ def store(command: Callable[..., None]) -> Callable[..., None]:
         except StoreError as error:
             raise click.ClickException(str(error)) from error
 
-    for option in (state, _namespace, _context, _kubeconfig, _folder):
+    for option in (state, _namespace, context, kubeconfig, _folder):
         chosen = option(chosen)
     return chosen
 

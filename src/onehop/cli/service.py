@@ -1,25 +1,31 @@
-"""`onehop service`: the service table of this node."""
+"""`onehop service`: the service table of this node, or of a cluster's."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
 
 from onehop.adapters.bpf.errors import DatapathError
-from onehop.app.service_table import document, service_rows, table
+from onehop.app.service_table import document, node_table, rows_of, service_rows, table
+from onehop.app.stores import StoreChoice, StoreError, reach
 from onehop.cli import options
 
 
 @click.group()
 def service() -> None:
-    """Look at what this node's datapath serves."""
+    """Look at what the datapath serves."""
 
 
 @service.command("list")
 @options.bpf_dir
+@options.kubeconfig
+@options.context
+@click.option("--node", help="The table of this node of the cluster.")
+@click.option("-A", "--all-nodes", is_flag=True, help="The tables of all nodes of the cluster.")
 @click.option(
     "-o",
     "--output",
@@ -28,15 +34,54 @@ def service() -> None:
     show_default=True,
     help="Four columns, all that is known, or a form for programs.",
 )
-def list_services(bpf_dir: Path, output: str) -> None:
-    """Print every frontend and its backends, read from the kernel's maps alone."""
+def list_services(
+    *,
+    bpf_dir: Path,
+    kubeconfig: Path | None,
+    context: str | None,
+    node: str | None,
+    all_nodes: bool,
+    output: str,
+) -> None:
+    """Print every frontend and its backends, read from the kernel's maps alone.
+
+    Without a word about a cluster it is the table of this machine. With --kubeconfig, --context,
+    --node or --all-nodes the speakers of a cluster are asked, through its API server.
+    """
+    if kubeconfig or context or node or all_nodes:
+        _list_far(StoreChoice(kubeconfig=kubeconfig, context=context), node, output)
+        return
     try:
         rows = service_rows(bpf_dir)
     except DatapathError as error:
         raise click.ClickException(str(error)) from error
-    if output == "json":
-        click.echo(json.dumps(document(rows), indent=2))
-    elif output == "yaml":
-        click.echo(yaml.safe_dump(document(rows), sort_keys=False), nl=False)
+    if output in ("json", "yaml"):
+        _print(document(rows), output)
     else:
         click.echo(table(rows, wide=output == "wide"))
+
+
+def _list_far(where: StoreChoice, node: str | None, output: str) -> None:
+    from onehop.app.outside import OutsideError, ask, speakers
+
+    try:
+        access = reach(where)
+        answers = ask(access, speakers(access, node), "services")
+        found = {at: rows_of(records) for at, records in answers.found.items()}
+    except (StoreError, OutsideError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    for at, why in answers.silent.items():
+        click.echo(f"Warning: the speaker of {at} does not answer: {why}", err=True)
+    if not found:
+        raise click.ClickException(f"no speaker{f' of {node}' if node else ''} answers")
+    if output in ("json", "yaml"):
+        _print([{"node": at} | each for at in found for each in answers.found[at]], output)
+    else:
+        click.echo(node_table(found, wide=output == "wide"))
+
+
+def _print(body: Any, output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(body, indent=2))
+    else:
+        click.echo(yaml.safe_dump(body, sort_keys=False), nl=False)

@@ -1,4 +1,4 @@
-"""The endpoint: three paths, and patience with nobody."""
+"""The endpoint: three paths, pages besides, and patience with nobody."""
 
 from __future__ import annotations
 
@@ -87,6 +87,27 @@ def test_what_is_asked_is_answered(request_line: bytes, answer: tuple[bytes, byt
     assert asked(request_line + b"\r\nHost: x\r\n\r\n") == answer
 
 
+def test_pages_are_served_beside_the_rest() -> None:
+    async def slowly() -> str:
+        return await asyncio.to_thread(lambda: "[1]")
+
+    pages = {"/state/a": lambda: "{}", "/state/b": slowly}
+
+    async def run() -> None:
+        server = TelemetryServer(lambda: (), lambda: "", pages=pages)
+        port = await server.start("127.0.0.1", 0)
+        for path, body in (
+            (b"/state/a", b"{}"),
+            (b"/state/b", b"[1]"),
+            (b"/", b"there are /metrics, /healthz, /readyz, /state/a and /state/b\n"),
+        ):
+            answer = await said(port, b"GET " + path + b" HTTP/1.1\r\n\r\n")
+            assert answer.endswith(b"\r\n\r\n" + body)
+        await server.close()
+
+    asyncio.run(run())
+
+
 def test_who_is_not_ready_says_why() -> None:
     request = b"GET /readyz HTTP/1.1\r\n\r\n"
     assert asked(request, unready="still listing") == (
@@ -155,10 +176,11 @@ def test_all_addresses_of_the_machine_are_both_families() -> None:
     async def run() -> None:
         server = TelemetryServer(lambda: (), lambda: "")
         port = await server.start("", 0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
-        assert (await reader.read()).endswith(b"ok\n")
-        writer.close()
+        for host in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert (await reader.read()).endswith(b"ok\n")
+            writer.close()
         await server.close()
 
     asyncio.run(run())

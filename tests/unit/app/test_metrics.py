@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import socket
@@ -61,6 +62,9 @@ class Sessions:
     def __init__(self) -> None:
         self.bfd = None
         self.peers = self._Peers()
+
+    def report(self) -> str:
+        return '{"peers": []}'
 
     class _Peers:
         def peers(self) -> tuple[()]:
@@ -122,6 +126,21 @@ def test_a_speaker_tells_what_it_announces_and_counts(tmp_path: Path) -> None:
     assert found["metallb_k8s_client_update_errors_total"] == {(): 0}
     assert found["onehop_store_stale_seconds"] == {(): 1.5}
     assert found["onehop_decision_seconds"] == found["onehop_round_seconds"] == {(): 1}
+
+
+def test_a_speaker_has_a_page_for_each_thing_that_only_it_knows(tmp_path: Path) -> None:
+    figures = figures_of_a_speaker(tmp_path)
+    pages = figures.pages()
+    node = pages["/state/node"]()
+    assert isinstance(node, str)
+    assert json.loads(node)["node"] == "node1"
+    assert pages["/state/bgp"]() == '{"peers": []}'
+
+    async def services() -> str:
+        page = pages["/state/services"]()
+        return page if isinstance(page, str) else await page
+
+    assert asyncio.run(services()) == "[]"
 
 
 def test_an_address_that_is_advertised_is_announced_by_bgp(tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_explain_reads_an_api_server(tmp_path: Path, api: ApiServer) -> None:
     words = ("explain", "shop/web", "--kubeconfig", str(config), "-o", "json")
     done = called(tmp_path, *words, "--namespace", "metallb-system")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     assert (found["addresses"], found["pool"]) == (["192.0.2.240"], "lan")
     again = called(tmp_path, *words[:2], "-o", "json", KUBECONFIG=str(config),
                    METALLB_NAMESPACE="metallb-system")  # fmt: skip
-    assert json.loads(again.output) == found
+    assert json.loads(again.stdout) == found
 
 
 def test_a_context_that_is_not_there_is_said(tmp_path: Path, api: ApiServer) -> None:

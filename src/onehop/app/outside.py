@@ -1,0 +1,156 @@
+"""A cluster looked at from outside: what only the speakers know, asked of each of them.
+
+The API server passes the question on to the speaker's own endpoint (the `proxy` of a pod), so
+whoever asks needs to reach nothing but the API server, and needs the rights to list pods and to
+get `pods/proxy`. What a speaker answers is put where it would have written it itself, so that
+everything that reads a node's reports reads these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote
+
+from onehop.adapters.kube.connection import Access, Connection, LostError, Request
+from onehop.app.bgp_report import ANSWERED, report_path
+
+SELECTOR = "app.kubernetes.io/name=onehop,app.kubernetes.io/component=speaker"
+_AT_ONCE = 16
+_PAGE = 250
+_PORTS = ("telemetry", "metrics")  # of these names the first that a speaker's container has
+
+
+class OutsideError(Exception):
+    """The speakers cannot be asked; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerPod:
+    """A speaker as the API server knows it; `port` 0 when it has no endpoint."""
+
+    node: str
+    namespace: str
+    name: str
+    port: int = 0
+    is_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the speakers say to one question, by node, and why the others say nothing."""
+
+    found: Mapping[str, Any] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+
+def speakers(access: Access, node: str | None = None) -> tuple[SpeakerPod, ...]:
+    """All speakers by node, or that of one node.
+
+    Raises:
+        OutsideError: when the API server does not tell.
+    """
+    connection = Connection(access, timeout=15.0)
+    path = f"/api/v1/pods?labelSelector={quote(SELECTOR)}&limit={_PAGE}"
+    if node is not None:
+        path += f"&fieldSelector={quote(f'spec.nodeName={node}')}"
+    found: list[SpeakerPod] = []
+    after = ""
+    try:
+        while True:
+            body = _json(connection, path + (f"&continue={quote(after)}" if after else ""))
+            found += map(_pod, body.get("items") or ())
+            after = body.get("metadata", {}).get("continue") or ""
+            if not after:
+                return tuple(sorted(found, key=lambda each: each.node))
+    finally:
+        connection.close()
+
+
+def ask(access: Access, pods: tuple[SpeakerPod, ...], page: str) -> Answers:
+    """One page of each speaker."""
+
+    def one(pod: SpeakerPod) -> tuple[SpeakerPod, Any, str]:
+        if not pod.port:
+            return pod, None, "its pod names no port for telemetry"
+        connection = Connection(access, timeout=15.0)
+        try:
+            where = f"{pod.namespace}/pods/{pod.name}:{pod.port}"
+            return pod, _json(connection, f"/api/v1/namespaces/{where}/proxy/state/{page}"), ""
+        except OutsideError as error:
+            return pod, None, str(error)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        told = list(pool.map(one, pods))
+    return Answers(
+        found={pod.node: body for pod, body, why in told if not why},
+        silent={pod.node: why for pod, _, why in told if why},
+    )
+
+
+@contextmanager
+def mirrored(access: Access, node: str | None = None) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """A folder that holds the reports of all speakers, and why some have none.
+
+    Raises:
+        OutsideError: when there is no speaker, or the API server does not tell.
+    """
+    pods = speakers(access, node)
+    if not pods:
+        where = f" on node {node}" if node else ""
+        raise OutsideError(f"there is no speaker{where}: no pod carries {SELECTOR}")
+    with TemporaryDirectory(prefix="onehop-") as name:
+        state = Path(name)
+        (state / "nodes").mkdir()
+        silent: dict[str, str] = {}
+        for page, suffix in (("node", ".json"), ("bgp", ".bgp.json")):
+            answers = ask(access, pods, page)
+            silent |= answers.silent
+            for at, body in answers.found.items():
+                if page == "bgp":
+                    body = body | {"process": ANSWERED}
+                (report_path(state, at).parent / f"{at}{suffix}").write_text(json.dumps(body))
+        yield state, silent
+
+
+def _json(connection: Connection, path: str) -> Any:
+    try:
+        answer = connection.exchange(Request("GET", path))
+    except LostError as error:
+        raise OutsideError(str(error)) from error
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        body = None
+    if answer.status != 200:
+        why = body.get("message") if isinstance(body, dict) else ""
+        text = why or answer.body[:200].decode(errors="replace").strip()
+        raise OutsideError(f"HTTP {answer.status}: {text or 'no reason given'}")
+    if body is None:
+        raise OutsideError("the answer is no JSON")
+    return body
+
+
+def _pod(body: dict[str, Any]) -> SpeakerPod:
+    spec, status = body.get("spec", {}), body.get("status", {})
+    ports = {
+        port.get("name"): port.get("containerPort", 0)
+        for container in spec.get("containers") or ()
+        for port in container.get("ports") or ()
+    }
+    conditions = status.get("conditions") or ()
+    return SpeakerPod(
+        node=spec.get("nodeName", ""),
+        namespace=body["metadata"]["namespace"],
+        name=body["metadata"]["name"],
+        port=next((ports[name] for name in _PORTS if ports.get(name)), 0),
+        is_ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions),
+    )
