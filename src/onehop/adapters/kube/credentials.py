@@ -20,6 +20,8 @@ from typing import Protocol
 
 import msgspec
 
+from onehop.adapters.kube.structs import UNREADABLE
+
 _READ_AGAIN = 60.0  # seconds; client-go's period
 _PLUGIN_SECONDS = 30.0
 _BEFORE_EXPIRY = 30.0
@@ -174,7 +176,7 @@ class Plugin:
             said = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
             why = f"ended with {error.returncode}: {' '.join(said)}"
             raise KubeConfigError(f"the plugin {spec.command} {why}") from error
-        except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
+        except (OSError, subprocess.TimeoutExpired, *UNREADABLE) as error:
             raise KubeConfigError(f"the plugin {spec.command}: {error}") from error
         self._take(status)
 

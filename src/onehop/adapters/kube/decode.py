@@ -7,7 +7,7 @@ from sys import intern
 
 import msgspec
 
-from onehop.adapters.kube.structs import Head, Live, Meta, ServiceHead, StatusHead
+from onehop.adapters.kube.structs import UNREADABLE, Head, Live, Meta, ServiceHead, StatusHead
 from onehop.adapters.objects.fault import Fault, ObjectId, Value, field_name
 from onehop.adapters.objects.kinds import KINDS
 from onehop.adapters.objects.reading import Reading
@@ -30,7 +30,7 @@ class Decoder:
     """Reads objects of one kind in one version."""
 
     def __init__(self, api_version: str, kind: str) -> None:
-        self._name = kind
+        self.kind = kind
         self._kind = KINDS[api_version, kind]
         self._shape = msgspec.json.Decoder(self._kind.shape)
         self.has_live = kind not in _WITHOUT_LIVE
@@ -46,7 +46,7 @@ class Decoder:
         """What the object is called and which version of it this is."""
         try:
             return self._head.decode(raw)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             fault = self._fault(raw, str(error))
             return self._problem(fault, self._called(raw))
 
@@ -78,7 +78,7 @@ class Decoder:
         """The model value of the object."""
         try:
             shape = self._shape.decode(raw)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             return Decoded(problems=(self._problem(self._fault(raw, str(error)), key),))
         reading = Reading()
         value = self._kind.decode(reading, key, shape)
@@ -89,14 +89,14 @@ class Decoder:
     def _fault(self, raw: msgspec.Raw, message: str) -> Fault:
         try:
             return shape_fault(msgspec.json.decode(raw), message)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return Fault(path=(), detail=message)
 
     def _called(self, raw: msgspec.Raw) -> Key:
         """The key of an object whose metadata is not in order, as far as it can be made out."""
         try:
             plain = msgspec.json.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             return Key("", "?")
         meta = plain.get("metadata") if isinstance(plain, dict) else None
         names = meta if isinstance(meta, dict) else {}
@@ -106,7 +106,7 @@ class Decoder:
         return Problem(
             source="",
             line=0,
-            object=str(ObjectId(self._name, key)),
+            object=str(ObjectId(self.kind, key)),
             field=field_name(fault.path),
             reason=fault.reason,
             detail=fault.detail,

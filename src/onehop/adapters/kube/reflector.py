@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from onehop.adapters.kube.cache import Shelf
-from onehop.adapters.kube.structs import Bookmark, Event, Page, Status
+from onehop.adapters.kube.structs import UNREADABLE, Bookmark, Event, Page, Status
 from onehop.adapters.kube.watch import Answer, Channel, LostError, QuietError
 from onehop.model.reason import Reason
 from onehop.model.service import Key
@@ -214,7 +214,7 @@ class Reflector:
         answer = await self._asked(path, listing=True)
         try:
             return _PAGE.decode(await self._channel.body(answer))
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise RefusedError(answer.status, f"the list cannot be read: {error}") from None
 
     async def _look_back(self) -> None:
@@ -264,7 +264,7 @@ class Reflector:
             if event.type == "ERROR":
                 self._error(_STATUS.decode(event.object))
             version = _BOOKMARK.decode(event.object).metadata.resource_version
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise LostError(f"a watch event cannot be read: {error}") from None
         number = _number(version)
         if number < self._highest:
@@ -293,7 +293,7 @@ class Reflector:
             raise GoneError
         try:
             why = _STATUS.decode(body).message
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             why = body[:200].decode(errors="replace").strip()
         raise RefusedError(answer.status, why, answer.retry_after)
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
+# All that msgspec raises for text that is not what a struct says: also for octets that are no
+# text, and for nesting without end.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 
 class Lean(msgspec.Struct, rename="camel", frozen=True, gc=False, kw_only=True):
     """What all of them share."""
