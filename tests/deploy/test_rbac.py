@@ -21,11 +21,10 @@ Right = tuple[str, str, str]  # verb, API group, resource with its subresource
 
 SYSTEM = f"/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}"
 SERVICES = "/api/v1/namespaces/apps/services"
-# Asked only where MetalLB's own definitions are installed.
-BESIDE_METALLB = {
-    ("patch", "metallb.io", "servicel2statuses/status"),
-    ("patch", "metallb.io", "servicebgpstatuses/status"),
-}
+KINDS = ("servicel2statuses", "servicebgpstatuses")
+# With onehop's definitions a status is changed as a whole, with MetalLB's it is a resource apart.
+WHOLE = {("patch", "metallb.io", kind) for kind in KINDS}
+APART = {("patch", "metallb.io", f"{kind}/status") for kind in KINDS}
 
 
 def granted(account: str) -> set[Right]:
@@ -174,6 +173,61 @@ def test_the_controllers_rights(cluster: Sealed) -> None:
     events = cluster.audit("onehop-controller")
     assert refused(events) == []
     assert asked(events) == granted("onehop-controller")
+
+
+def carry(cluster: Sealed, tmp_path: Path) -> None:
+    """A speaker's life: it announces a Service, advertises it, and lets go of it again."""
+    words = ("speaker", "--datapath=none", f"--state={tmp_path / 'state'}")
+    speaker = cluster.run("onehop-speaker", *words, pod="speaker-node1")
+    cluster.until(lambda: statuses(cluster) == set(KINDS))
+    cluster.change(f"{SYSTEM}/l2advertisements/all", {"spec": {"interfaces": ["eth0"]}})
+    l2 = f"{SYSTEM}/servicel2statuses"
+    cluster.until(lambda: cluster.client.get(l2)["items"][0]["status"]["interfaces"])
+    bgp = f"{SYSTEM}/servicebgpstatuses"
+    cluster.client.apply([of_system("BGPPeer", "other", PEER | {"peerAddress": "192.0.2.253"})])
+    cluster.until(lambda: len(cluster.client.get(bgp)["items"][0]["status"]["peers"]) == 2)
+    cluster.client.delete(f"{SYSTEM}/l2advertisements/all")
+    cluster.until(lambda: statuses(cluster) == {"servicebgpstatuses"})
+    cluster.end(speaker)
+
+
+def give_address(cluster: Sealed) -> None:
+    """What a controller would have written."""
+    web = cluster.client.get(f"{SERVICES}/web")
+    web["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.240"}]}}
+    cluster.client.request("PUT", f"{SERVICES}/web/status", web)
+
+
+def statuses(cluster: Sealed) -> set[str]:
+    """The kinds of status that speakers have written."""
+    return {kind for kind in KINDS if cluster.client.get(f"{SYSTEM}/{kind}")["items"]}
+
+
+def test_the_speakers_rights(cluster: Sealed, tmp_path: Path) -> None:
+    give_address(cluster)
+    carry(cluster, tmp_path)
+    events = cluster.audit("onehop-speaker")
+    assert refused(events) == []
+    assert asked(events) == granted("onehop-speaker") - APART
+
+
+@pytest.mark.peers
+def test_the_speakers_rights_beside_metallbs_definitions(
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    kube_programs: Path,
+    metallb_programs: Path,
+) -> None:
+    """There a status is written apart, which takes rights of its own."""
+    directory = tmp_path_factory.mktemp("rbac-metallb")
+    bases = metallb_programs / "config" / "crd" / "bases"
+    with sealed(directory, kube_programs, "onehop-rbac-metallb", bases) as made:
+        furnish(made)
+        give_address(made)
+        carry(made, tmp_path)
+        events = made.audit("onehop-speaker")
+        assert refused(events) == []
+        assert asked(events) == granted("onehop-speaker") - WHOLE
 
 
 def test_no_account_may_do_what_the_other_does(cluster: Sealed) -> None:
