@@ -41,6 +41,9 @@ class Clerk:
     def collect(self) -> set[Key]:
         return set()
 
+    def echoed(self, *_: object) -> bool:
+        return False
+
     def sync(self, want: ClusterDesired, *_: object) -> Report:
         self.kept = want.released
         for key, status in want.statuses.items():

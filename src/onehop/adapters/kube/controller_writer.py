@@ -16,6 +16,7 @@ from onehop.adapters.kube.pool_annotation import PoolAnnotation
 from onehop.adapters.kube.pool_status import Counting, PoolStatuses
 from onehop.adapters.kube.released import Released
 from onehop.adapters.kube.requests import Counters, Requests
+from onehop.adapters.kube.structs import Live
 from onehop.adapters.kube.writer import LiveLookup, ServiceStatuses, Telling
 from onehop.model.address import IPAddress
 from onehop.model.config import Pool
@@ -83,6 +84,10 @@ class ControllerWriter:
             self._requests.drop()
             self._services.forget()
         return self._services.collect()
+
+    def echoed(self, key: Key, live: Live | None) -> bool:
+        """Whether a Service says only what we wrote there ourselves."""
+        return self._services.echoed(key, live)
 
     def sync(
         self, want: ClusterDesired, have: Objects, live: LiveLookup, touched: frozenset[Key]

@@ -49,6 +49,10 @@ class Writer(Protocol):
         """Take in what became of writes; the Services whose assumption changed since."""
         ...
 
+    def echoed(self, key: Key, live: Live | None) -> bool:
+        """Whether a Service says only what we wrote there ourselves: nobody need look at it."""
+        ...
+
     def sync(
         self, want: ClusterDesired, have: Objects, live: LiveLookup, touched: frozenset[Key]
     ) -> Report:
@@ -95,7 +99,14 @@ class KubeStore:
             writer.start(self._ask)
 
     def objects(self) -> Objects:
-        """All objects as of the last `refresh`; the identical value while nothing changed."""
+        """All objects as of the last `refresh`; the identical value while nothing changed.
+
+        Raises:
+            BaseException: whatever ended the thread that hears: better no decision than one on
+                objects that nobody keeps up to date.
+        """
+        if self._crash is not None:
+            raise self._crash
         return self._objects
 
     def live(self, kind: str, key: Key) -> Live | None:
@@ -107,21 +118,19 @@ class KubeStore:
         return self._descriptor
 
     def refresh(self) -> bool:
-        """Take in what was heard; whether a round is due: a new value, or a writer's wish.
-
-        Raises:
-            BaseException: whatever ended the thread that hears; nothing is heard any more.
-        """
+        """Take in what was heard; whether a round is due: a new value, or a writer's wish."""
         self._await_first()
         with suppress(BlockingIOError):
             os.eventfd_read(self._descriptor)
         if self._crash is not None:
-            raise self._crash
+            return True
         asked, self._asked = self._asked, False
         changed = self._writer.collect() if self._writer is not None else set()
         news = self._cache.take()
         self._touched |= news.touched
-        return self._publish(news, changed) or asked or (news.has_status and news.complete)
+        published = self._publish(news, changed)
+        is_new = news.has_status and news.complete and not self._is_echo(news)
+        return published or asked or is_new
 
     def sync(self, want: ClusterDesired) -> Report:
         """Have the statuses written that are wanted."""
@@ -148,6 +157,14 @@ class KubeStore:
         self._reader.stop()
         os.close(self._descriptor)
         self._descriptor = -1
+
+    def _is_echo(self, news: News) -> bool:
+        """Whether all that came of Services is what the writer wrote there."""
+        writer = self._writer
+        assert writer is not None, "only a writer asks for statuses"
+        # Each is asked, since to be asked makes the writer forget what it assumed.
+        answers = [writer.echoed(key, self.live("Service", key)) for key in news.touched]
+        return all(answers)
 
     def _await_first(self) -> None:
         """Wait until everything was listed, or for as long as our patience lasts."""

@@ -122,6 +122,21 @@ class ServiceStatuses:
         changed, self._moved = self._moved, set()
         return changed
 
+    def echoed(self, key: Key, live: Live | None) -> bool:
+        """Whether a Service says only what we wrote there ourselves: no round need look at it."""
+        if live is None:
+            return False
+        found = self._written.get(key)
+        if found is None:
+            sent = self._sent.get(key)
+            return sent is not None and sent.status is not None and agrees(live, sent.status)
+        write, version = found
+        if (live.uid, live.resource_version) != (write.live.uid, version):
+            return write.is_over(live)
+        del self._written[key]
+        self._assume(key, None)
+        return True
+
     def sync(
         self, want: Mapping[Key, ServiceStatus], have: Objects, live: LiveLookup,
         touched: frozenset[Key],

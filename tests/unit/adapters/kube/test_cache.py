@@ -96,6 +96,9 @@ class Silent:
     def collect(self) -> set[Key]:
         return set()
 
+    def echoed(self, *_: object) -> bool:
+        return False
+
     def sync(self, *_: object) -> Report:
         return Report()
 

@@ -6,8 +6,11 @@ import select
 from collections.abc import Callable
 from ipaddress import ip_address
 
+import pytest
+
 from onehop.adapters.kube.reader import Recall
 from onehop.adapters.kube.store import KubeStore
+from onehop.model.address import IPAddress
 from onehop.model.desired import ClusterDesired, Report
 from onehop.model.service import Key
 from tests.fakes.api_server import ApiServer
@@ -104,6 +107,9 @@ class Noting:
         moved, self.moved = self.moved, set()
         return moved
 
+    def echoed(self, *_: object) -> bool:
+        return False
+
     def sync(self, want: object, have: object, live: object, touched: frozenset[Key]) -> Report:
         del want, have, live
         self.touched.append(touched)
@@ -183,6 +189,19 @@ def test_a_store_that_only_reads_writes_and_remembers_nothing(
     api.delete("Service", "shop", "web")
     assert eventually(store, lambda o: not o.services).released == {}
     assert store.sync(ClusterDesired(statuses={})) == Report()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_without_the_thread_that_hears_no_round_goes_on(api: ApiServer, opened: Open) -> None:
+    def broken(body: bytes) -> dict[Key, tuple[IPAddress, ...]]:
+        raise AssertionError(f"a mistake of ours: {body!r}")
+
+    path = "/api/v1/namespaces/onehop-system/configmaps?limit=1"
+    store = opened(writer=Noting(), recall=Recall(path=path, decoded=broken))
+    assert store.refresh()
+    with pytest.raises(BaseExceptionGroup) as error:
+        store.objects()
+    assert "a mistake of ours" in str(error.value.exceptions[0])
 
 
 def test_closing_twice_is_fine(opened: Open) -> None:

@@ -343,3 +343,38 @@ def test_a_write_without_effect_is_not_repeated(ring: Ring) -> None:
         time.sleep(0.01)
         ring.round()
     assert len(ring.api.writes()) == 1
+
+
+def test_an_echo_of_our_own_write_is_known_whichever_comes_first(ring: Ring) -> None:
+    ring.api.delay = 0.1
+    ring.want = {FIRST: wanted(FIRST, "192.0.2.1")}
+    ring.round()
+    before = ring.look("Service", FIRST)
+    wait(lambda: bool(ring.written()))
+    wait(lambda: ring.requests.waiting() == 0)
+    time.sleep(0.01)
+    ring.watch()
+    echo = ring.look("Service", FIRST)
+    assert ring.writer.echoed(FIRST, echo)  # the answer has not been taken in yet
+    ring.writer.collect()
+    assert ring.writer.assumed == {}  # the watch was faster
+    assert not ring.writer.echoed(FIRST, echo)  # now it is news like any other
+    assert not ring.writer.echoed(FIRST, None)
+    assert before != echo
+
+
+def test_an_echo_ends_the_assumption_and_an_edit_is_none(ring: Ring) -> None:
+    ring.want = {FIRST: wanted(FIRST, "192.0.2.1")}
+    ring.round()
+    before = ring.look("Service", FIRST)
+    wait(lambda: ring.requests.waiting() == 0)
+    time.sleep(0.01)
+    ring.writer.collect()
+    assert ring.writer.echoed(FIRST, before)  # what the watch shows is still what we wrote over
+    assert set(ring.writer.assumed) == {FIRST}
+    ring.watch()
+    assert ring.writer.echoed(FIRST, ring.look("Service", FIRST))
+    assert ring.writer.assumed == {}
+    ring.api.service("kafka", "broker-0")
+    ring.watch()
+    assert not ring.writer.echoed(FIRST, ring.look("Service", FIRST))

@@ -46,6 +46,7 @@ class World:
             wall=lambda: 0.0,  # type: ignore[arg-type]
         )
         self.writer.start(self.wake)
+        self.report = Report()
         self.watch()
 
     def wake(self) -> None:
@@ -83,6 +84,9 @@ class World:
             if self.shown.get(key) != live:
                 self.shown[key] = live
                 self.touched.add(key)
+                self.writer.collect()
+                if not self.writer.echoed(key, live):
+                    self.woken = True
 
     def send(self) -> None:
         for key in list(self.waiting)[:1]:
@@ -118,24 +122,25 @@ class World:
         self.woken = False
         self.writer.collect()
         touched, self.touched = frozenset(self.touched), set()
-        return self.writer.sync(
+        self.report = self.writer.sync(
             self.want, Objects(), lambda kind, key: self.shown.get(key), touched
         )
+        return self.report
 
     def settle(self) -> None:
         """Let everything take its course; rounds only where the ring would make one."""
-        self.round()
+        self.woken = True
         for _ in range(60):
             while self.waiting or self.under_way or self.answers:
                 self.send()
                 self.arrive()
                 self.answer()
             self.watch()
-            report = self.round()
+            report = self.round() if self.woken else self.report
             due = [each.retry_at for each in report.failures if each.retry_at is not None]
             if due:
-                self.now = max(self.now, min(due))
-            elif not (self.waiting or self.woken or self.touched):
+                self.now, self.woken = max(self.now, min(due)), True
+            elif not (self.waiting or self.woken):
                 return
         raise AssertionError("it never comes to rest")
 
