@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -187,6 +188,53 @@ def test_a_tagged_frame_belongs_to_its_vlan(wire: Wire, node0: Kernel) -> None:
         raw.send(packet.frame())  # veth delivers in order: once this one is seen, so was the other
     wait_for(lambda: Tuple.of(packet) in node0.flows())
     assert Tuple.of(other) not in node0.flows()
+
+
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+JUMBO = 9000
+JUMBO_LINKS = (
+    ("client", "uplink"), ("lan", "p-client"), ("lan", "p-node0"), ("node0", "uplink"),
+    ("node0", "lxc"), ("pod0", "eth0"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def jumbo(wire: Wire) -> Iterator[None]:
+    for mtu in (JUMBO, 1500):
+        for name, device in JUMBO_LINKS:
+            wire.in_(name, "link", "set", device, "mtu", str(mtu))
+        if mtu == JUMBO:
+            yield
+
+
+@pytest.mark.usefixtures("jumbo")
+@pytest.mark.parametrize("family", VIPS)
+@pytest.mark.parametrize("linear", [14, 14 + 20, 14 + 40 + 4])
+def test_headers_that_lie_in_pages_are_brought_together(
+    wire: Wire, node0: Kernel, family: str, linear: int
+) -> None:
+    """A sender that names the length of its headers has the rest of the frame put into pages."""
+    node0.serve(VIPS[family], PORT, [backend(wire, "pod0", family)], protocol=UDP)
+    packet = Packet(
+        source=ADDRESSES["client"][family == "v6"].split("/")[0],
+        sport=40002,
+        destination=VIPS[family],
+        dport=PORT,
+        protocol=UDP,
+        payload=BLOB[:5000],
+        to_mac=bytes.fromhex(MACS["node0"].replace(":", "")),
+    )
+    server = wire.listener("pod0", PODS["pod0"][family], TARGET, socket.SOCK_DGRAM)
+    with wire.inside("client"):
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with server, raw:
+        raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        raw.bind(("uplink", 0))
+        raw.send(struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0) + packet.frame())
+        data, peer = server.recvfrom(JUMBO)
+    assert data == packet.payload
+    assert peer[1] == packet.sport
+    assert node0.counters() == {}
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
