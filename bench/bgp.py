@@ -26,16 +26,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.bgp_cluster import put, service
+from bench.bgp_cluster import peer, put, service
 from bench.bgp_ends import Ends, client_behind
 from bench.bgp_fib import WITHIN, Fib
 from bench.bgp_others import ExaBgp, Frr, has_exabgp, has_frr
-from bench.bgp_rivals import PREFIXES, ROUTER, BirdRival, Control, Ours, Rival, bird, passive
+from bench.bgp_rivals import (
+    PREFIXES,
+    ROUTER,
+    BirdRival,
+    Control,
+    Ours,
+    Rival,
+    bird,
+    ended,
+    passive,
+)
 from bench.bgp_rounds import FEW, MANY, NODES, Bench
 from bench.network import Network, network
 from bench.row import Measure, percentile, ratio
 
 ONE = PREFIXES[:1]
+MOST = 10_000
 SEVERAL = 10  # flaps of a rival's prefix in each round
 VERSUS_FILE = "from the changed file, three next hops"
 Took = dict[tuple[str, str], list[float]]
@@ -196,40 +207,50 @@ def _rival_rows(took: Took) -> Iterator[Measure]:
 
 
 def _memory() -> Measure:
-    """One process of ours with a BIRD on each of three other hosts."""
+    """A speaker with a BIRD on each of three other hosts: without Services, and with many."""
     with network(*NODES, clients=("router",)) as net:
         own = net.nodes["a"].address
         others = {"router": ROUTER, **{name: net.nodes[name].address for name in NODES[1:]}}
         controls = [bird(net, name, passive(at, [own])) for name, at in others.items()]
-        ours = Ours(net, ["a"], list(others.values()))
-        ours.start()
-        for control in controls:
-            control.until("Established", 1)
-        time.sleep(0.5)
-        idle = _resident(ours.children[0].pid)
-        ours.prepare(PREFIXES)
-        ours.tell()
-        for control in controls:
-            _until_routes(control)
-        full = _resident(ours.children[0].pid)
-        ours.close()
+        fib = Fib(net)
+        bench = Bench(net=net, router=controls[0], fib=fib)
+        sizes = [_resident_with(bench, services, others, controls) for services in (0, MOST)]
+        fib.close()
         for control in controls:
             control.close()
+    idle, full = sizes
     return Measure(
         what="memory over idle",
         value=round(full - idle, 1),
         unit="MB",
         versus="10 000 prefixes to 3 peers",
-        note=f"{idle:.1f} to {full:.1f}: the effectors of BGP, without a cluster's objects",
+        note=f"{idle:.1f} to {full:.1f} MB: with 10 000 Services and their endpoints",
     )
 
 
-def _until_routes(control: Control) -> None:
+def _resident_with(
+    bench: Bench, services: int, others: dict[str, str], controls: list[Control]
+) -> float:
+    folder = bench.folder(services)
+    put(folder, "peer", *(peer(name, peerAddress=address) for name, address in others.items()))
+    speaker = bench.speaker("a", folder)
+    for control in controls:
+        control.until("Established", 1)
+        _until_routes(control, services)
+    time.sleep(1.0)  # its report has been written by then
+    size = _resident(speaker.pid)
+    ended(bench.net, [speaker])
+    for control in controls:
+        control.until("Passive", 1)
+    return size
+
+
+def _until_routes(control: Control, routes: int) -> None:
     end = time.monotonic() + WITHIN
-    while f"{len(PREFIXES)} of {len(PREFIXES)} routes" not in control.ask("show route count"):
+    while f"{routes} of {routes} routes" not in control.ask("show route count"):
         if time.monotonic() > end:
             raise RuntimeError(f"not every route came: {control.ask('show route count')}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def _resident(pid: int) -> float:

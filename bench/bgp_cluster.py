@@ -50,7 +50,7 @@ def advertisement(name: str = "all") -> dict[str, object]:
 def peer(name: str, **more: object) -> dict[str, object]:
     """The router as a BGPPeer."""
     spec = {"myASN": NODE_AS, "peerASN": ROUTER_AS, "peerAddress": ROUTER}
-    return _of_metallb("BGPPeer", name, "v1beta2", **spec, **more)
+    return _of_metallb("BGPPeer", name, "v1beta2", **(spec | more))
 
 
 def node(name: str, address: str) -> dict[str, object]:
