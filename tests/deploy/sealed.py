@@ -68,21 +68,36 @@ class Sealed:
 
     def run(self, account: str, *words: str, pod: str) -> subprocess.Popen[bytes]:
         """Start `onehop WORDS` in the namespace, as a pod of this account would run it."""
-        path = self._directory / f"{pod}.kubeconfig"
-        token = self.client.create_token(NAMESPACE, account)
-        path.write_text(kubeconfig(self.site, token, NAMESPACE))
-        environ = os.environ | {
-            "KUBECONFIG": str(path),
+        environ = {
             "ONEHOP_POD_NAME": pod,
             "ONEHOP_POD_UID": "00000000-0000-0000-0000-000000000001",
             "ONEHOP_POD_NAMESPACE": NAMESPACE,
             "ONEHOP_NODE_NAME": "node1",
         }
         argv = [sys.executable, "-m", "onehop.cli.main", *words, f"--namespace={NAMESPACE}"]
-        log = (self._directory / f"{pod}.log").open("wb")
+        return self.start_program(account, argv, environ, name=pod)
+
+    def run_as_admin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start `onehop WORDS` as an administrator would from a shell."""
+        argv = [sys.executable, "-m", "onehop.cli.main", *words, f"--namespace={NAMESPACE}"]
+        return self._launch("admin", argv, {"KUBECONFIG": str(self.site.kubeconfig)})
+
+    def start_program(
+        self, account: str, argv: list[str], environ: Mapping[str, str], name: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """Start any program in the namespace, with a kubeconfig of an account."""
+        path = self._directory / f"{name or account}.kubeconfig"
+        token = self.client.create_token(NAMESPACE, account)
+        path.write_text(kubeconfig(self.site, token, NAMESPACE))
+        return self._launch(name or account, argv, {**environ, "KUBECONFIG": str(path)})
+
+    def _launch(
+        self, name: str, argv: list[str], environ: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        log = (self._directory / f"{name}.log").open("wb")
         with log, namespace.entered(self._netns):
             child = subprocess.Popen(
-                argv, env=environ, stdout=log, stderr=log, start_new_session=True
+                argv, env=os.environ | environ, stdout=log, stderr=log, start_new_session=True
             )
         self._started.append(child)
         return child
@@ -97,7 +112,7 @@ class Sealed:
         deadline = time.monotonic() + PATIENCE
         while not self._holds(claim):
             for child in self._started:
-                assert child.poll() in (None, 0), self.said()
+                assert child.poll() in (None, 0, -signal.SIGKILL), self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.05)
 

@@ -67,7 +67,11 @@ def test_notes_and_problems_follow(tmp_path: Path) -> None:
         "metadata": {"name": "tor", "namespace": "metallb-system"},
         "spec": {"myASN": 64500, "peerASN": 64501, "peerAddress": "192.0.2.1", "vrf": "red"},
     }
-    lines = run(tmp_path, code=1, objects=[POOL, service, peer]).splitlines()
+    objects = [POOL, service, peer]
+    [problem] = json.loads(run(tmp_path, "-o", "json", code=1, objects=objects))["problems"]
+    assert (problem["field"], problem["code"]) == ("spec.vrf", "FieldUnsupported")
+    assert problem["severity"] == "error"
+    lines = run(tmp_path, code=1, objects=objects).splitlines()
     assert lines[2].startswith("note     default/web: AffinityUnsupported")
     assert lines[3].startswith("problem  ")
     assert "BGPPeer metallb-system/tor spec.vrf" in lines[3]
@@ -102,6 +106,23 @@ def test_an_empty_folder_has_nothing_to_change(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["migrate", "plan", "--manifests", str(tmp_path)])
     assert done.exit_code == 0
     assert done.output.endswith("no Service of type LoadBalancer: nothing changes\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--kubeconfig", "/nowhere/kubeconfig"), "Error: --kubeconfig: "),
+        (("--manifests", "{folder}", "--state", "{folder}"), "statuses cannot be kept in"),
+    ],
+)
+def test_what_cannot_be_read_is_told_apart_from_what_changes(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    places = [word.format(folder=tmp_path) for word in words]
+    done = CliRunner().invoke(main, ["migrate", "plan", *places])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.mark.parametrize("lb_class", [None, "ours"])
