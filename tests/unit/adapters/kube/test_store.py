@@ -65,7 +65,9 @@ def test_events_are_taken_over_one_by_one(api: ApiServer, opened: Open) -> None:
 def test_kinds_that_only_names_matter_of_are_asked_for_as_metadata(
     api: ApiServer, opened: Open
 ) -> None:
-    opened().refresh()
+    store = opened()
+    store.refresh()
+    eventually(store, lambda _: len(api.requests("namespaces")) == 2)
     listing, watching = api.requests("namespaces")
     wanted = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
     assert listing.accept == wanted.format("List")
