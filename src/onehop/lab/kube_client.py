@@ -28,6 +28,8 @@ FIELD_MANAGER = "lab"
 CRD = "CustomResourceDefinition"
 
 _TIMEOUT = 30.0
+_PATIENCE = 10.0  # with a server that asks to come back later
+_PAUSE = 0.1
 _TOKEN_SECONDS = 3600
 
 
@@ -78,7 +80,13 @@ class KubeClient:
             OSError: when the server cannot be reached.
         """
         data = json.dumps(body).encode() if body is not None else None
-        status, text = self._exchange(method, path, data, content_type)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            status, text = self._exchange(method, path, data, content_type)
+            # A server that has just started knows no custom resources for a moment.
+            if status != HTTPStatus.TOO_MANY_REQUESTS or time.monotonic() > deadline:
+                break
+            time.sleep(_PAUSE)
         answer: Object = {}
         with suppress(ValueError):
             answer = json.loads(text)

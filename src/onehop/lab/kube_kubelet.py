@@ -17,12 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from onehop.lab import namespace
-from onehop.lab.kube_client import APPLY, KubeClient, Object
-from onehop.lab.kube_plane import KubePlane
-from onehop.lab.kube_seed import CONTROLLER, SPEAKER
+from onehop.lab.kube_client import APPLY, Object
 from onehop.lab.kube_store import KubeLabStore
 from onehop.lab.state import LabError, Layout
 from onehop.lab.topology import PodHost, Topology
@@ -58,7 +57,8 @@ class Api(Protocol):
 class Kubelet:
     """The pods and nodes of one lab, as the API server is told of them.
 
-    `answers` says whether a pod serves; `now` is the time of day in seconds.
+    `answers` says whether a pod serves, `renew_tokens` gives the lab's accounts new ones; `now`
+    is the time of day in seconds.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Kubelet:
         shape: Topology,
         *,
         answers: Callable[[PodHost], bool],
+        renew_tokens: Callable[[], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
@@ -75,7 +76,9 @@ class Kubelet:
         self._node_address = {node.name: str(node.addresses[0].ip) for node in shape.nodes}
         self._answers = answers
         self._now = now
+        self._renew_tokens = renew_tokens
         self._renewed = 0.0
+        self._tokens_at = now()  # whoever made the accounts gave them their first
 
     def turn(self) -> float:
         """Tell what is to be told, and return for how many seconds nothing else is.
@@ -88,6 +91,9 @@ class Kubelet:
             for node in self._nodes:
                 self._renew(node)
             self._renewed = self._now()
+        if self._now() - self._tokens_at >= TOKEN_EVERY:
+            self._renew_tokens()
+            self._tokens_at = self._now()
         waiting = False
         for item in self._api.get("/api/v1/pods")["items"]:
             metadata = item["metadata"]
@@ -211,19 +217,13 @@ def connects(layout: Layout) -> Callable[[PodHost], bool]:
     return answers
 
 
-def serve(
-    plane: KubePlane, kubelet: Kubelet, client: KubeClient, ready: Callable[[], None]
-) -> None:
+def serve(kubelet: Kubelet, ready: Callable[[], None]) -> None:
     """Serve for ever; an API server that is away is waited for."""
-    renewed, told = time.monotonic(), ""
+    told = ""
     while True:
         try:
             pause = kubelet.turn()
             ready()
-            if time.monotonic() - renewed > TOKEN_EVERY:
-                for account in (CONTROLLER, SPEAKER):
-                    plane.renew(client, account)
-                renewed = time.monotonic()
             told = ""
         except (LabError, OSError, http.client.HTTPException) as error:
             pause = _QUIET
@@ -254,9 +254,15 @@ def main(arguments: Iterable[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     layout = Layout(options.lab)
     store = KubeLabStore(layout)
-    with store.plane.client() as client:
-        kubelet = Kubelet(client, store.shape(), answers=connects(layout))
-        serve(store.plane, kubelet, client, _announced(options.ready_fd))
+    plane = store.plane
+    with plane.client() as client:
+        kubelet = Kubelet(
+            client,
+            store.shape(),
+            answers=connects(layout),
+            renew_tokens=partial(plane.renew_all, client),
+        )
+        serve(kubelet, _announced(options.ready_fd))
 
 
 if __name__ == "__main__":

@@ -61,13 +61,18 @@ def _taken(objects: Objects, shape: Topology) -> Iterator[IPNetwork]:
             yield from summarize_address_range(piece.first, piece.last)
 
 
-def service_networks(objects: Objects) -> str:
-    """The ClusterIP networks: those of the cluster's Services, as `--service-cluster-ip-range`.
+def service_networks(objects: Objects) -> tuple[IPNetwork, ...]:
+    """The ClusterIP networks: those of the cluster's Services.
 
     Raises:
         TopologyError: when ClusterIPs of a family share no network that the API server takes.
     """
-    return ",".join(str(_services(objects, family)) for family in Family)
+    return tuple(_services(objects, family) for family in Family)
+
+
+def reserved(networks: tuple[IPNetwork, ...]) -> frozenset[str]:
+    """The ClusterIPs that the API server takes for itself."""
+    return frozenset(str(network[1]) for network in networks)
 
 
 def _services(objects: Objects, family: Family) -> IPNetwork:

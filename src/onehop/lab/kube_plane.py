@@ -125,8 +125,7 @@ class KubePlane:
         server.start()
         with KubeClient(self.site, server.admin_token) as client:
             self._fill(client, server.start_controller_manager, seed)
-            for account in (CONTROLLER, SPEAKER):
-                self.renew(client, account)
+            self.renew_all(client)
         self._forward(supervisor)
         words = ["-m", "onehop.lab.kube_kubelet", "--lab", self.layout.name]
         argv = [sys.executable, "-P", *words, "--ready-fd", READY_FD]
@@ -158,11 +157,12 @@ class KubePlane:
         text = kubeconfig(self.site, self._token(), name=name, loopback_port=port)
         _keep(self.outer_kubeconfig, text)
 
-    def renew(self, client: KubeClient, account: str) -> None:
-        """Give an account a new token, as a kubelet does long before the old one ends."""
-        token = self.layout.kube / f"{account}.token"
-        _keep(token, client.create_token(OWN_NAMESPACE, account))
-        _keep(self.kubeconfig(account), kubeconfig(self.site, token, OWN_NAMESPACE))
+    def renew_all(self, client: KubeClient) -> None:
+        """Give the accounts new tokens, as a kubelet does long before the old ones end."""
+        for account in (CONTROLLER, SPEAKER):
+            token = self.layout.kube / f"{account}.token"
+            _keep(token, client.create_token(OWN_NAMESPACE, account))
+            _keep(self.kubeconfig(account), kubeconfig(self.site, token, OWN_NAMESPACE))
 
     def kubeconfig(self, account: str = ADMIN) -> Path:
         """The kubeconfig of an account, for hosts that have a link to the API server."""

@@ -6,7 +6,7 @@ controllers fill in (uid, owners, Pod status) is left out, since here others wil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ _SERVICE_LABEL = "kubernetes.io/service-name"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _KEPT = ("name", "namespace", "labels", "annotations")
 _RBAC = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+_CLUSTER_IPS = ("clusterIP", "clusterIPs")
 _FILLED_IN = ("Pod", "EndpointSlice")  # somebody else says what their state is
 
 
@@ -99,9 +100,13 @@ def configuration_namespace(objects: Iterable[Object]) -> str:
     return found.pop() if found else OWN_NAMESPACE
 
 
-def seeded(objects: Iterable[Object]) -> tuple[Object, ...]:
-    """The objects as the API server is to be given them: what others lean on comes first."""
-    slim = [_slim(item) for item in objects]
+def seeded(objects: Iterable[Object], reserved: Container[str] = ()) -> tuple[Object, ...]:
+    """The objects as the API server is to be given them: what others lean on comes first.
+
+    `reserved` are ClusterIPs that the server has for itself: who has one in the file gets another.
+    """
+    aged = sorted(objects, key=lambda item: str(item["metadata"].get("creationTimestamp", "")))
+    slim = [_slim(item, reserved) for item in aged if not _is_servers_own(item)]
     named = {item["metadata"]["name"] for item in slim if item["kind"] == "Namespace"}
     spaces = {_namespace(item) for item in slim if KINDS[_kind(item)].namespaced}
     made = [
@@ -111,7 +116,8 @@ def seeded(objects: Iterable[Object]) -> tuple[Object, ...]:
     pods = [item for item in slim if item["kind"] == "Pod"]
     selected = {key for key, service in _services(slim) if any(_selects(service, p) for p in pods)}
     kept = [item for item in slim if _service_of(item) not in selected]
-    return tuple(sorted((*made, *kept), key=_order))
+    made += kept
+    return tuple(sorted(made, key=_order))
 
 
 def namespaces_of(objects: Iterable[Object], kind: str) -> tuple[str, ...]:
@@ -119,9 +125,11 @@ def namespaces_of(objects: Iterable[Object], kind: str) -> tuple[str, ...]:
     return tuple(sorted({_namespace(item) for item in objects if item["kind"] == kind}))
 
 
-def _order(item: Object) -> int:
+def _order(item: Object) -> tuple[int, bool]:
     first = ("Namespace", "Node", "Service", "Pod")
-    return first.index(item["kind"]) if item["kind"] in first else len(first)
+    rank = first.index(item["kind"]) if item["kind"] in first else len(first)
+    # Who is given a ClusterIP comes after those who have theirs, which would be taken else.
+    return rank, item["kind"] == "Service" and not item["spec"].get("clusterIP")
 
 
 def _kind(item: Object) -> tuple[str, str]:
@@ -132,7 +140,14 @@ def _namespace(item: Object) -> str:
     return item["metadata"].get("namespace") or "default"
 
 
-def _slim(item: Object) -> Object:
+def _is_servers_own(item: Object) -> bool:
+    """Whether this is how a cluster's Pods reach its API server: every server makes its own."""
+    own = ("Service", "EndpointSlice")
+    is_named = item["metadata"].get("name") == "kubernetes" and _namespace(item) == "default"
+    return is_named and item["kind"] in own
+
+
+def _slim(item: Object, reserved: Container[str]) -> Object:
     metadata = {k: v for k, v in item["metadata"].items() if k in _KEPT and v}
     slim = {**item, "metadata": metadata}
     if item["kind"] in _FILLED_IN or item["apiVersion"].startswith("metallb.io/"):
@@ -141,6 +156,8 @@ def _slim(item: Object) -> Object:
         slim["spec"] = _pod_spec(item.get("spec") or {})
     elif item["kind"] == "Node":
         slim["status"] = _node_status(item.get("status") or {})
+    elif item["kind"] == "Service":
+        slim["spec"] = _service_spec(item.get("spec") or {}, reserved)
     elif item["kind"] == "EndpointSlice":
         # The controller that this label may name would take the slice for its own.
         metadata["labels"] = {**metadata.get("labels", {}), _MANAGED_BY: "onehop-lab"}
@@ -159,6 +176,13 @@ def _pod_spec(spec: Mapping[str, Any]) -> Object:
     ]
     slim: Object = {"containers": containers, "terminationGracePeriodSeconds": 0}
     return slim | {key: spec[key] for key in ("nodeName", "hostNetwork") if spec.get(key)}
+
+
+def _service_spec(spec: Mapping[str, Any], reserved: Container[str]) -> Object:
+    own = {spec.get("clusterIP"), *(spec.get("clusterIPs") or ())}
+    if not any(address in reserved for address in own):
+        return dict(spec)
+    return {field: value for field, value in spec.items() if field not in _CLUSTER_IPS}
 
 
 def _node_status(status: Mapping[str, Any]) -> Object:

@@ -90,12 +90,13 @@ class KubeLabStore:
             raise LabError(f"the cluster makes no lab: {error}") from error
         place = Place(
             address=str(management.address.ip),
-            service_networks=networks,
+            service_networks=",".join(map(str, networks)),
             namespace=configuration_namespace(documents),
             programs=str(programs()),
         )
         place.write(self._layout)
-        KubePlane(self._layout, place).start(supervisor, seeded(documents))
+        seed = seeded(documents, kube_network.reserved(networks))
+        KubePlane(self._layout, place).start(supervisor, seed)
 
     def objects(self) -> Objects:
         """Ask for all objects anew."""
@@ -208,12 +209,10 @@ class KubeLabStore:
         }
 
 
-def _listed(client: KubeClient, kind: str) -> Iterator[Object]:
+def _listed(client: KubeClient, kind: str) -> list[Object]:
     """All objects of a kind, each with its kind, which the items of a list lack."""
-    path = _LISTS[kind]
-    answer = client.get(path)
-    for item in answer["items"]:
-        yield {**item, "apiVersion": answer["apiVersion"], "kind": kind}
+    answer = client.get(_LISTS[kind])
+    return [{**item, "apiVersion": answer["apiVersion"], "kind": kind} for item in answer["items"]]
 
 
 def _key(item: Object) -> Key:
