@@ -14,7 +14,7 @@ import msgspec
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import applied
-from onehop.adapters.kube.structs import LiveCondition
+from onehop.adapters.kube.structs import UNREADABLE, LiveCondition
 from onehop.model.reason import Problem, Severity
 
 _COLLECTION = "/apis/metallb.io/v1beta1/namespaces/{}/configurationstates"
@@ -120,7 +120,7 @@ class ConfigurationState:
     def _read(self, body: bytes) -> _Said:
         try:
             status = msgspec.json.decode(body, type=_State).status or _Status()
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return ("made", "")
         found = next((each for each in status.conditions if each.type == self._type), None)
         if found is None or (found.status == "True") != (status.result == "Valid"):

@@ -28,6 +28,7 @@ import msgspec
 
 from onehop.adapters.kube.connection import Access, Answer, Connection, LostError, Request
 from onehop.adapters.kube.requests import message
+from onehop.adapters.kube.structs import UNREADABLE
 
 NAME = "onehop-controller"
 _WATCH = 600  # seconds that the server holds a watch open
@@ -267,7 +268,7 @@ class Lease:
         except LostError:
             if self._election.free_in(self._clock()) > 0:
                 raise
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise LostError(str(error), was_sent=True) from None
         finally:
             self._connection.close()
@@ -323,7 +324,7 @@ class Lease:
 def _record(body: bytes | msgspec.Raw) -> Record:
     try:
         lease = msgspec.json.decode(body, type=_Lease)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise LostError(f"no Lease: {error}", was_sent=True) from None
     record = Record(version=lease.metadata.resource_version)
     spec = lease.spec

@@ -21,6 +21,7 @@ import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.structs import UNREADABLE
 from onehop.adapters.service_status import (
     API_VERSION,
     NAME_LABEL,
@@ -282,7 +283,7 @@ class NodeStatusObjects:
 def _with_subresource(outcome: Outcome) -> frozenset[str]:
     try:
         found = msgspec.json.decode(outcome.body, type=_Discovery)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return frozenset()
     names = {each.name for each in found.resources}
     return frozenset(kind for kind, plural in _PLURALS.items() if f"{plural}/status" in names)
@@ -291,14 +292,14 @@ def _with_subresource(outcome: Outcome) -> frozenset[str]:
 def _items(outcome: Outcome) -> list[_Item]:
     try:
         return msgspec.json.decode(outcome.body, type=_List).items if outcome.ok else []
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return []
 
 
 def _same(have: bytes, said: bytes) -> bool:
     try:
         return bool(msgspec.json.decode(have) == msgspec.json.decode(said))
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
-from onehop.adapters.kube.structs import Live
+from onehop.adapters.kube.structs import UNREADABLE, Live
 from onehop.model.desired import ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.pool_use import PoolUse
@@ -86,7 +86,7 @@ class PoolStatuses:
 def _use(status: bytes) -> PoolUse | None:
     try:
         found = msgspec.json.decode(status, type=_Status)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if found.assigned_ipv4 is None:
         return None

@@ -17,6 +17,7 @@ import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.structs import UNREADABLE
 from onehop.model.address import IPAddress
 from onehop.model.service import Key
 
@@ -40,7 +41,7 @@ def decoded(body: bytes) -> dict[Key, _Addresses]:
     found: dict[Key, _Addresses] = {}
     try:
         data = msgspec.json.decode(body, type=_ConfigMap).data or {}
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return found
     for text, listed in data.items():
         namespace, dot, name = text.partition(".")

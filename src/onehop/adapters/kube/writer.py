@@ -29,7 +29,7 @@ from onehop.adapters.kube.statuses import (
     together,
     withdrawal,
 )
-from onehop.adapters.kube.structs import Head, Live
+from onehop.adapters.kube.structs import UNREADABLE, Head, Live
 from onehop.model.address import IPAddress
 from onehop.model.desired import Failure, Report, ServiceStatus
 from onehop.model.diff import moved
@@ -335,7 +335,7 @@ class _Done:
 def _version(body: bytes) -> str:
     try:
         return _head.decode(body).metadata.resource_version
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
 
 

@@ -29,7 +29,7 @@ def test_what_is_written_is_read_again(released: dict[Key, tuple[object, ...]]) 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b'{"data":null}', b'{"data":{"nodot":"192.0.2.1"}}',
+    [b"", b"{", b'"\x80"', b"[]", b'{"data":null}', b'{"data":{"nodot":"192.0.2.1"}}',
      b'{"data":{"a.b":"192.0.2.300"}}', b'{"data":{"a.b":""}}', b'{"data":{"a.b":1}}'],
 )  # fmt: skip
 def test_what_cannot_be_read_is_left_out(body: bytes) -> None:
