@@ -91,6 +91,8 @@ def test_both_stores_give_the_same_verdicts(lab: Lab, plane: KubePlane) -> None:
     And all that the scenes make controller and speakers ask for is among the rights of `deploy/`.
     """
     old = len(read_audit(plane.site.audit_log))
+    lab.supervisor.stop("speaker-node2")  # so that one is seen from its first request
+    lab.start_speaker("node2")
     here, there = tour("kubernetes", NAME), tour("folder", f"{NAME}-f")
     audited = read_audit(plane.site.audit_log)[old:]
     assert [scene["scene"] for scene in here] == SCENES
@@ -240,6 +242,9 @@ def test_traffic_goes_on_while_the_server_is_away(lab: Lab, plane: KubePlane) ->
     server.stop_apiserver()
     assert greeting(lab, "client", ADDRESS, 9096).pod == "kafka-0"
     assert answers(lab) != set()
+    assert json.loads(onehop("lab", "status", "--name", NAME, "-o", "json").stdout)["hosts"]
+    with pytest.raises(LabError, match=f"API server of lab '{NAME}' cannot be reached"):
+        lab.refresh()
     server.start_apiserver()
     assert lab.set_policy("Cluster") == 4
     wanted = str(lab.topology.lan_host("node0").mac)

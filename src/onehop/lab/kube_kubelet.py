@@ -31,7 +31,9 @@ LEASE_SECONDS = 40
 RENEW_EVERY = 10.0
 TOKEN_EVERY = 1200.0  # a token holds for an hour
 
-_BUSY, _QUIET = 0.1, 1.0  # seconds between two looks at the pods: while one is not ready, and else
+# Seconds between two looks at the pods: while one that is not ready may soon be, and else.
+_BUSY, _QUIET = 0.1, 1.0
+_SOON = 30.0  # after the last change
 _PROBE_SECONDS = 0.3
 _MANAGER = "kubelet"
 
@@ -78,6 +80,7 @@ class Kubelet:
         self._now = now
         self._renew_tokens = renew_tokens
         self._renewed = 0.0
+        self._changed_at = now()
         self._tokens_at = now()  # whoever made the accounts gave them their first
 
     def turn(self) -> float:
@@ -100,7 +103,8 @@ class Kubelet:
             pod = self._pods.get(Key(metadata["namespace"], metadata["name"]))
             if pod is not None and item["spec"].get("nodeName") == pod.node:
                 waiting |= not self._tend(item, pod)
-        return _BUSY if waiting else _QUIET
+        is_busy = waiting and self._now() - self._changed_at < _SOON
+        return _BUSY if is_busy else _QUIET
 
     def _tend(self, item: Object, pod: PodHost) -> bool:
         """Bring a Pod's status up to date; whether it is ready."""
@@ -113,6 +117,7 @@ class Kubelet:
         return ready
 
     def _tell(self, item: Object, pod: PodHost, *, ready: bool) -> None:
+        self._changed_at = self._now()
         status = pod_status(
             item, pod, ready=ready, host=self._node_address[pod.node], now=stamp(self._now())
         )

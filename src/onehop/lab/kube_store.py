@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,21 @@ class KubeLabStore:
         """
         return KubePlane(self._layout, Place.read(self._layout))
 
+    @contextmanager
+    def _asked(self) -> Iterator[KubeClient]:
+        """An administrator's client.
+
+        Raises:
+            LabError: when the API server cannot be reached.
+        """
+        try:
+            with self.plane.client() as client:
+                yield client
+        except (OSError, http.client.HTTPException) as error:
+            raise LabError(
+                f"the API server of lab {self._layout.name!r} cannot be reached: {error}"
+            ) from error
+
     @property
     def where(self) -> str:
         """How the API server is reached from the machine."""
@@ -100,13 +117,13 @@ class KubeLabStore:
 
     def objects(self) -> Objects:
         """Ask for all objects anew."""
-        with self.plane.client() as client:
+        with self._asked() as client:
             return read_items([item for kind in _LISTS for item in _listed(client, kind)])
 
     def without_status(self, objects: Objects) -> tuple[Key, ...]:
         """The LoadBalancer Services whose status has neither an address nor a condition."""
         del objects
-        with self.plane.client() as client:
+        with self._asked() as client:
             services = _listed(client, "Service")
         return tuple(
             _key(item)
@@ -134,7 +151,7 @@ class KubeLabStore:
         """Patch the field where it is another one."""
         wanted = None if services is None else frozenset(services)
         body = {"spec": {"externalTrafficPolicy": policy}}
-        with self.plane.client() as client:
+        with self._asked() as client:
             changed = [
                 item
                 for item in _listed(client, "Service")
@@ -148,7 +165,7 @@ class KubeLabStore:
 
     def set_advertisements(self, wanted: Mode) -> None:
         """Make each anew with the other kind, and then delete it."""
-        with self.plane.client() as client:
+        with self._asked() as client:
             old = [
                 {**item, "spec": _said(item.get("spec") or {})}
                 for item in _listed(client, KINDS[OTHER[wanted]])
@@ -165,12 +182,12 @@ class KubeLabStore:
     def write_peers(self, addresses: Iterable[IPAddress], asn: int) -> None:
         """Apply a peer for each address."""
         namespace = self.plane.place.namespace
-        with self.plane.client() as client:
+        with self._asked() as client:
             client.apply(_labelled(peer) for peer in peers(addresses, asn, namespace))
 
     def remove_peers(self) -> None:
         """Delete the peers that have our label."""
-        with self.plane.client() as client:
+        with self._asked() as client:
             for item in _listed(client, "BGPPeer"):
                 if _LAB_LABEL in (item["metadata"].get("labels") or {}):
                     client.delete(client.path(item))

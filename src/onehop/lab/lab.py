@@ -80,10 +80,12 @@ class LabSpec:
 class Lab:
     """A lab that is up; `Lab.up` makes one and `Lab.attach` finds one."""
 
-    def __init__(self, layout: Layout, record: Record, objects: Objects, store: LabStore) -> None:
+    def __init__(
+        self, layout: Layout, record: Record, store: LabStore, objects: Objects | None = None
+    ) -> None:
         self.layout = layout
         self.record = record
-        self.objects = objects
+        self._objects = objects
         self.store = store
         self.topology: Topology = store.shape()
         self.supervisor = Supervisor(layout)
@@ -111,7 +113,7 @@ class Lab:
                 # that is built from half of a cluster would only surprise.
                 listed = "".join(f"\n  {problem}" for problem in objects.problems)
                 raise LabError(f"the cluster's objects cannot all be read:{listed}")
-            lab = cls(layout, record, objects, store_of(layout, record))
+            lab = cls(layout, record, store_of(layout, record), objects)
             lab.supervisor = supervisor
             lab._build(spec)
             lab.record = _record(spec, ready=True)
@@ -136,8 +138,7 @@ class Lab:
         record = layout.read()
         if record is None or not record.ready:
             raise LabError(f"lab {name!r} is not up: `onehop lab up --name {name}` builds it")
-        store = store_of(layout, record)
-        return cls(layout, record, store.objects(), store)
+        return cls(layout, record, store_of(layout, record))
 
     def down(self) -> None:
         """End the processes, remove namespaces, mounts and files; twice is fine."""
@@ -285,8 +286,13 @@ class Lab:
 
     def refresh(self) -> Objects:
         """Read the store anew: what the objects and their status say now."""
-        self.objects = self.store.objects()
-        return self.objects
+        self._objects = self.store.objects()
+        return self._objects
+
+    @property
+    def objects(self) -> Objects:
+        """The objects as last read, which nobody did before somebody asks."""
+        return self.refresh() if self._objects is None else self._objects
 
     def route_pods(self, host: str = "client") -> None:
         """Give `host` routes to the pods through their nodes: the direct baseline's path."""
