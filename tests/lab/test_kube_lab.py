@@ -192,7 +192,7 @@ def test_addresses_are_announced_on_the_lan_alone(lab: Lab) -> None:
 
 
 def test_the_server_can_be_reached_from_nodes_and_nowhere_else(lab: Lab) -> None:
-    probe = "import socket; socket.create_connection(('172.30.0.1', 6443), 2)"
+    probe = "import socket; socket.create_connection(('172.30.0.1', 6443), 0.5)"
     reached = {
         host
         for host in lab.topology.hosts

@@ -26,8 +26,14 @@ pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.kube]
 
 NAMES = (f"kubelife-{os.getpid()}-a", f"kubelife-{os.getpid()}-b")
 ONEHOP = (sys.executable, "-m", "onehop.cli.main", "lab")
-# Where in its work the builder is interrupted: what must exist by then.
-MOMENTS = ("pids/kube-apiserver.json", "kube/admin.kubeconfig", "pids/forwarder.json")
+# Where in its work the builder is interrupted, by what must exist by then, and how.
+MOMENTS = [
+    ("pids/kube-apiserver.json", signal.SIGINT),
+    ("pids/kube-apiserver.json", signal.SIGKILL),
+    ("kube/admin.kubeconfig", signal.SIGTERM),
+    ("pids/forwarder.json", signal.SIGINT),
+    ("pids/forwarder.json", signal.SIGKILL),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +53,7 @@ def onehop(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("moment", "number"), MOMENTS)
 def test_an_interrupted_up_leaves_nothing(
     moment: str, number: signal.Signals, tmp_path: Path
 ) -> None:
