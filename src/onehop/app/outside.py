@@ -64,7 +64,7 @@ def speakers(access: Access, node: str | None = None) -> tuple[SpeakerPod, ...]:
     after = ""
     try:
         while True:
-            body = _json(connection, path + (f"&continue={quote(after)}" if after else ""))
+            body = answer_of(connection, path + (f"&continue={quote(after)}" if after else ""))
             found += map(_pod, body.get("items") or ())
             after = body.get("metadata", {}).get("continue") or ""
             if not after:
@@ -82,7 +82,7 @@ def ask(access: Access, pods: tuple[SpeakerPod, ...], page: str) -> Answers:
         connection = Connection(access, timeout=15.0)
         try:
             where = f"{pod.namespace}/pods/{pod.name}:{pod.port}"
-            return pod, _json(connection, f"/api/v1/namespaces/{where}/proxy/state/{page}"), ""
+            return pod, answer_of(connection, f"/api/v1/namespaces/{where}/proxy/state/{page}"), ""
         except OutsideError as error:
             return pod, None, str(error)
         finally:
@@ -121,7 +121,12 @@ def mirrored(access: Access, node: str | None = None) -> Iterator[tuple[Path, Ma
         yield state, silent
 
 
-def _json(connection: Connection, path: str) -> Any:
+def answer_of(connection: Connection, path: str) -> Any:
+    """The JSON at a path.
+
+    Raises:
+        OutsideError: when there is none, with what the server says of it.
+    """
     try:
         answer = connection.exchange(Request("GET", path))
     except LostError as error:

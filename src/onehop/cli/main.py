@@ -23,6 +23,7 @@ _COMMANDS = {
     "pool": ("onehop.cli.pool", "pool"),
     "service": ("onehop.cli.service", "service"),
     "speaker": ("onehop.cli.speaker", "speaker"),
+    "status": ("onehop.cli.status", "status"),
 }
 
 
@@ -53,6 +54,7 @@ def main() -> None:
     \b
     onehop lab up           the article's cluster on this machine
     onehop lab tour         its scenes, expected and seen
+    onehop status           the whole installation on one page
     onehop service list     a node's service table, out of the kernel's maps
     onehop explain NS/NAME  why a Service has its address and its announcer
     onehop pool list        how full the pools are, and for how long they last

@@ -1,0 +1,78 @@
+"""`onehop status`: the whole installation on one page."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+
+from onehop.app.migrate import IncompleteError, complete_objects
+from onehop.app.stores import StoreChoice, StoreError, open_store, reach
+from onehop.cli import options
+
+if TYPE_CHECKING:
+    from onehop.app.around import Around
+    from onehop.app.overview import Overview, Told
+
+_PATIENCE = 8.0
+
+
+@click.command()
+@options.store
+@options.lb_class
+@options.output
+@click.pass_context
+def status(ctx: click.Context, *, where: StoreChoice, lb_class: str | None, output: str) -> None:
+    """Print how the whole installation stands, and what of it needs a person.
+
+    The exit code is 0 when all is well, 1 when something needs a person, and 2 when the store
+    cannot be read.
+    """
+    from onehop.app.overview import document, in_words
+
+    try:
+        page = _page(where, lb_class)
+    except (StoreError, IncompleteError) as error:
+        click.echo(f"Error: {error}", err=True)
+        ctx.exit(2)
+    body = document(page)
+    if output == "table":
+        click.echo("\n".join(in_words(page)))
+    elif output == "json":
+        click.echo(json.dumps(body, indent=2))
+    else:
+        click.echo(yaml.safe_dump(body, sort_keys=False), nl=False)
+    ctx.exit(1 if page.findings else 0)
+
+
+def _page(where: StoreChoice, lb_class: str | None) -> Overview:
+    from onehop.app.overview import overview
+
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(open_store(where)))
+        objects = complete_objects(store, patience=_PATIENCE)
+        name, told, around = _beyond(where, stack)
+        return overview(objects, store=name, told=told, around=around, lb_class=lb_class)
+
+
+def _beyond(where: StoreChoice, stack: ExitStack) -> tuple[str, Told, Around | None]:
+    """The store's name, and what it does not hold."""
+    from onehop.app.around import look_around
+    from onehop.app.outside import OutsideError, mirrored, speakers
+    from onehop.app.overview import Told
+
+    if where.folder is not None:
+        return str(where.folder), Told(state=where.state), None
+    access = reach(where)
+    around = look_around(access)
+    try:
+        pods = speakers(access)
+        if not pods:
+            return access.server, Told(state=where.state, pods=()), around
+        state, silent = stack.enter_context(mirrored(access))
+    except OutsideError as error:
+        raise StoreError(f"the speakers cannot be asked: {error}") from error
+    return access.server, Told(state=state, pods=pods, silent=silent), around
