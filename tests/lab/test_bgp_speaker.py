@@ -256,6 +256,32 @@ def test_edits_that_do_not_concern_the_session_leave_it_alone(cluster: Cluster) 
     assert cluster.peer()["established"] == 1
 
 
+def annotated(annotations: dict[str, str]) -> dict[str, object]:
+    peer = a_peer()
+    meta = {"name": "router", "namespace": "metallb-system", "annotations": annotations}
+    return peer | {"metadata": meta}
+
+
+def test_a_passive_session_is_begun_by_the_router(cluster: Cluster) -> None:
+    cluster.put("web", *a_service("web", VIP))
+    cluster.put("peer", annotated({"onehop.io/passive": "true"}))
+    cluster.far.bird(session())
+    cluster.speaker("--bgp-listen", NODE)
+    eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
+
+
+def test_roles_that_do_not_go_together_make_no_session(cluster: Cluster) -> None:
+    """RFC 9234 4.2."""
+    cluster.put("web", *a_service("web", VIP))
+    cluster.put("peer", annotated({"onehop.io/role": "provider"}))
+    cluster.far.bird(session(passive="passive on", role="local role provider"))
+    cluster.speaker()
+    words = "Role Mismatch"
+    eventually(cluster.peer, lambda peer: words in str(peer.get("info", "")))
+    cluster.put("peer", annotated({"onehop.io/role": "customer"}))
+    eventually(cluster.far.routes, lambda routes: routes == {VIP: [NODE]})
+
+
 def test_a_wrong_as_is_said_by_both_tools(cluster: Cluster) -> None:
     cluster.far.bird(session(passive="passive on"))
     cluster.put("peer", a_peer(peerASN=64999))

@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from onehop.adapters.linux.bgp_socket import Listener, listen
+from onehop.adapters.linux.bgp_socket import Listener, Path, listen
 from onehop.app.bgp_peer import BgpFact, PeerDriver, path_of
 from onehop.model.address import Family, IPAddress
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Failure, Report
 from onehop.model.node import Link
-from onehop.model.reason import Refusal
+from onehop.model.reason import Reason, Refusal
 from onehop.proto.bgp.constants import Cease
 from onehop.proto.bgp.effect import SessionUp
 from onehop.proto.bgp.rib_out import Encodings
@@ -80,7 +80,9 @@ class BgpPeers:
     def _want(
         self, desired: PeerDesired, driver: PeerDriver | None, links: tuple[Link, ...]
     ) -> Refusal | None:
-        path = path_of(desired)
+        path: Path | Refusal = path_of(desired)
+        if desired.peer.passive and not (self._unheard or self._listeners):
+            path = _unreachable(desired)
         if isinstance(path, Refusal):
             if driver is not None:
                 self._leave(desired.name)
@@ -201,3 +203,8 @@ class BgpPeers:
         # The kernel tells nobody when the last octet is acknowledged.
         while self._loop.time() < end and not all(driver.is_delivered for driver in drivers):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_AGAIN)
+
+
+def _unreachable(desired: PeerDesired) -> Refusal:
+    detail = f"BGPPeer {desired.name} is passive, and this speaker listens nowhere: --bgp-listen"
+    return Refusal(reason=Reason.PEER_UNREACHABLE, detail=detail)

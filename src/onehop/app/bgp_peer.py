@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from onehop.adapters.linux import bgp_socket
-from onehop.adapters.linux.bgp_socket import Path
+from onehop.adapters.linux.bgp_socket import AuthenticationKey, Path
 from onehop.app.bgp_connection import Connection
 from onehop.model.address import IPAddress
 from onehop.model.bgp import PeerDesired
@@ -44,6 +44,14 @@ def path_of(desired: PeerDesired) -> Path | Refusal:
     if peer.address is None:
         detail = f"BGPPeer {desired.name}, spec.interface: a peer needs spec.peerAddress here"
         return Refusal(reason=Reason.FIELD_INVALID, detail=detail)
+    option = peer.authentication
+    key = (
+        None
+        if option is None
+        else AuthenticationKey(
+            secret=peer.password, send_id=option.send_id, receive_id=option.receive_id
+        )
+    )
     return Path(
         address=peer.address,
         port=peer.port,
@@ -51,7 +59,8 @@ def path_of(desired: PeerDesired) -> Path | Refusal:
         link=peer.link,
         vrf=peer.vrf,
         hops=peer.ttl_security,
-        password=peer.password,
+        password="" if option is not None else peer.password,
+        key=key,
         patience=DEFAULT_HOLD_TIME if peer.hold_time is None else peer.hold_time,
     )
 

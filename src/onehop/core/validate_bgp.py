@@ -141,7 +141,7 @@ class _Court:
             if fault is not None:
                 self._refuse(peer, *fault)
                 continue
-            secret = objects.secrets[peer.password_secret] if peer.password_secret else None
+            secret = objects.secrets[peer.secret] if peer.secret else None
             password = secret.password if secret is not None else None
             usable.append(replace(peer, password=password) if password else peer)
         return tuple(usable)
@@ -296,7 +296,7 @@ def _profile_fault(peer: BGPPeer, profiles: Mapping[str, BFDProfile]) -> _Fault 
 
 def _secret_fault(peer: BGPPeer, secrets: Mapping[Key, Secret]) -> _Fault | None:
     """Why the Secret gives no password. A session never comes up without the one it asks for."""
-    named = peer.password_secret
+    named = peer.secret
     if named is None:
         return None
     secret = secrets.get(named)
@@ -308,7 +308,8 @@ def _secret_fault(peer: BGPPeer, secrets: Mapping[Key, Secret]) -> _Fault | None
         detail = f"Secret {named} has no password under the key password"
     else:
         return None
-    return "spec.passwordSecret", Reason.SECRET_UNUSABLE, detail
+    field = "spec.passwordSecret" if peer.password_secret else "metadata.annotations"
+    return field, Reason.SECRET_UNUSABLE, detail
 
 
 def _alias_fault(adv: BGPAdvertisement, aliases: Mapping[str, str]) -> _Fault | None:

@@ -49,12 +49,23 @@ class BFDProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationOption:
+    """TCP-AO (RFC 5925 3.1): the Secret with the master key, and by which numbers it is known."""
+
+    secret: Key
+    send_id: int
+    receive_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BGPPeer:
     """A BGPPeer of either version.
 
     Exactly one of `peer_asn` and `dynamic_asn`, and one of `address` and `link`, is set.
     `hold_time` None means the default of 90 s; 0 switches the timers off. `ttl_security` is how
-    many hops away the peer may be (RFC 5082), None for no check.
+    many hops away the peer may be (RFC 5082), None for no check. `role` is ours
+    (RFC 9234), None for none. A `passive` peer connects to us, we never to it. With
+    `authentication` the password is TCP-AO's master key, without it TCP-MD5's.
     """
 
     key: Key
@@ -79,6 +90,14 @@ class BGPPeer:
     vrf: str = ""
     dual_stack: bool = False
     ttl_security: int | None = None
+    role: Role | None = None
+    passive: bool = False
+    authentication: AuthenticationOption | None = None
+
+    @property
+    def secret(self) -> Key | None:
+        """The Secret that holds the password or the master key, None for none."""
+        return self.password_secret if self.authentication is None else self.authentication.secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

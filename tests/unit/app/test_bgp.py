@@ -16,9 +16,10 @@ from onehop.adapters.linux import bgp_socket
 from onehop.app.bgp import BgpPeers
 from onehop.app.bgp_peer import BgpFact, local_of, path_of
 from onehop.model.address import Mac
-from onehop.model.bgp import RouteAttributes
+from onehop.model.bgp import AuthenticationOption, RouteAttributes
 from onehop.model.node import Link
 from onehop.model.reason import Reason, Refusal
+from onehop.model.service import Key
 from onehop.proto.bgp.constants import MessageType
 from onehop.proto.bgp.framing import KEEPALIVE
 from onehop.proto.bgp.status import PeerStatus, State
@@ -215,6 +216,30 @@ def test_a_peer_without_an_address_is_refused_by_name() -> None:
     run(what)
 
 
+def test_a_passive_peer_needs_a_place_to_come_to() -> None:
+    async def what(case: Case) -> None:
+        (failure,) = case.peers.sync((wanted(passive=True),)).failures
+        assert "--bgp-listen" in failure.refusal.detail
+        assert case.peers.peers() == ()
+        assert case.peers.sync((wanted(),)).failures == ()
+
+    run(what)
+
+
+def test_a_passive_peer_comes_and_is_not_called() -> None:
+    async def what(case: Case) -> None:
+        case.peers.sync((wanted("198.51.100.10/32", passive=True),))
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.9", 1791), source_address=(HOST, 0)) as sock:
+            sock.setblocking(False)
+            await loop.sock_sendall(sock, OPEN + KEEPALIVE)
+            await case.established()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(case.far.accept(), 0.05)
+
+    run(what, listen_at=((ip_address("127.0.0.9"), 1791),))
+
+
 def test_the_end_is_bounded_by_no_peer() -> None:
     async def what(case: Case) -> None:
         case.peers.sync((wanted("198.51.100.10/32"),))
@@ -294,3 +319,11 @@ def test_a_path_is_what_the_peer_asks_for() -> None:
         patience=9.0,
     )
     assert isinstance(path_of(wanted(address=None)), Refusal)
+
+
+def test_a_master_key_is_no_password() -> None:
+    option = AuthenticationOption(secret=Key("metallb-system", "ao"), send_id=3, receive_id=4)
+    path = path_of(wanted(password="x", authentication=option))
+    assert isinstance(path, bgp_socket.Path)
+    assert path.password == ""
+    assert path.key == bgp_socket.AuthenticationKey(secret="x", send_id=3, receive_id=4)

@@ -8,7 +8,14 @@ import pytest
 
 from onehop.core.validate import problems
 from onehop.core.validate_bgp import BgpJudgement, BgpValidator, judged_bgp
-from onehop.model.bgp import BFDProfile, BGPAdvertisement, BGPPeer, CommunityAliases, Secret
+from onehop.model.bgp import (
+    AuthenticationOption,
+    BFDProfile,
+    BGPAdvertisement,
+    BGPPeer,
+    CommunityAliases,
+    Secret,
+)
 from onehop.model.config import Pool
 from onehop.model.objects import Objects
 from onehop.model.reason import Reason
@@ -94,6 +101,16 @@ def test_two_peers_for_one_address_on_a_common_node() -> None:
     here = judged_bgp(objects, (a_pool(),), (RACKS[0],))
     assert list(here.refused_peers) == ["r2"]
     assert not judged_bgp(objects, (a_pool(),), (RACKS[1],)).refused_peers
+
+
+def test_a_master_key_comes_from_the_secret_that_the_annotation_names() -> None:
+    secret = Secret(key=key("ao"), type=BASIC, password="topsecret")
+    option = AuthenticationOption(secret=secret.key, send_id=1, receive_id=1)
+    objects = a_world(peers=[a_peer(authentication=option)], secrets=[secret])
+    assert judged(objects).peers[0].password == "topsecret"
+    assert told(a_world(peers=[a_peer(authentication=option)])) == [
+        ("BGPPeer metallb-system/r1", "metadata.annotations", Reason.SECRET_UNUSABLE)
+    ]
 
 
 def test_a_password_comes_from_the_secret_and_is_not_told() -> None:

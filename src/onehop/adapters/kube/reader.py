@@ -177,9 +177,9 @@ class Reader:
     def _follow_secrets(self, peers: Shelf) -> None:
         """Read the Secrets that the BGPPeers name now, and no others."""
         wanted = {
-            peer.password_secret
+            peer.secret
             for peer in peers.values.values()
-            if isinstance(peer, BGPPeer) and peer.password_secret is not None
+            if isinstance(peer, BGPPeer) and peer.secret is not None
         }
         for key in self._secrets.keys() - wanted:
             shelf, task = self._secrets.pop(key)

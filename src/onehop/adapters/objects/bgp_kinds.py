@@ -12,6 +12,7 @@ from binascii import Error as Base64Error
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
+from onehop.adapters.objects import bgp_annotations as asked
 from onehop.adapters.objects.bgp_shape import (
     BgpAdvertisementShape,
     CommunityShape,
@@ -27,6 +28,7 @@ from onehop.adapters.objects.shape import ObjectShape, SelectorShape
 from onehop.model.address import IPAddress
 from onehop.model.bgp import (
     BASIC_AUTH,
+    AuthenticationOption,
     BFDProfile,
     BGPAdvertisement,
     BGPPeer,
@@ -39,14 +41,11 @@ from onehop.model.config import LabelSelector
 from onehop.model.reason import Reason
 from onehop.model.service import Key
 
-WEIGHTED = "onehop.io/weighted-ecmp"
-TTL_SECURITY = "onehop.io/ttl-security"
 _LAST_ASN = 0xFFFFFFFF
 _LAST_U32 = 0xFFFFFFFF
 _LAST_PORT = 16384  # of BGPPeer's own schema
 _LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of Linux
 _LAST_SECONDS = 65535
-_LAST_TTL = 255
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {
     "ns": 1e-9,
@@ -114,10 +113,21 @@ def _peer(reading: Reading, key: Key, shape: ObjectShape) -> BGPPeer:
         graceful_restart=bool(spec.enable_graceful_restart),
         ebgp_multihop=bool(spec.ebgp_multi_hop),
         dual_stack=bool(spec.dual_stack_address_family),
-        ttl_security=_hops(reading, shape),
+        ttl_security=asked.hops(reading, shape),
+        role=asked.role(reading, shape),
+        passive=asked.switch(reading, shape, asked.PASSIVE),
+        authentication=_authentication(reading, key, shape),
     )
     _check_asn(reading, peer)
     return peer
+
+
+def _authentication(reading: Reading, key: Key, shape: PeerShape) -> AuthenticationOption | None:
+    found = asked.authentication(reading, key, shape)
+    if found is not None and (shape.spec.password or shape.spec.password_secret):
+        path = ("metadata", "annotations", asked.TCP_AO)
+        reading.note(path, "cannot stand beside a password: TCP has one signature or the other")
+    return found
 
 
 def _refuse(reading: Reading, spec: PeerSpec) -> None:
@@ -220,13 +230,16 @@ def _check_asn(reading: Reading, peer: BGPPeer) -> None:
     if peer.peer_asn is not None and peer.dynamic_asn is not None:
         reading.note(("spec", "dynamicASN"), "cannot stand beside peerASN")
     internal = peer.dynamic_asn is DynamicAsn.INTERNAL or peer.peer_asn == peer.my_asn
+    if internal and peer.role is not None:  # RFC 9234 4.1
+        path = ("metadata", "annotations", asked.ROLE)
+        reading.note(path, "is for a peer in another AS, not in myASN")
     if internal and peer.ebgp_multihop:
         reading.note(("spec", "ebgpMultiHop"), "is for a peer in another AS, not in myASN")
 
 
 def _advertisement(reading: Reading, key: Key, shape: ObjectShape) -> BGPAdvertisement:
     assert isinstance(shape, BgpAdvertisementShape)
-    weighted = _switch(reading, shape, WEIGHTED)
+    weighted = asked.switch(reading, shape, asked.WEIGHTED)
     spec = shape.spec
     if spec is None:
         return BGPAdvertisement(key=key, weighted=weighted)
@@ -270,26 +283,6 @@ def _selectors(
     selectors = reading.selectors(shapes, "spec", field)
     reading.distinct(selectors, "spec", field)
     return selectors
-
-
-def _switch(reading: Reading, shape: ObjectShape, name: str) -> bool:
-    """An annotation that is `true` or `false`; the latter when it is absent."""
-    text = (shape.metadata.annotations or {}).get(name, "false")
-    if text not in ("true", "false"):
-        reading.note(("metadata", "annotations", name), f"{text!r} is not one of true, false")
-    return text == "true"
-
-
-def _hops(reading: Reading, shape: ObjectShape) -> int | None:
-    """How many hops away the peer may be (RFC 5082 3); None without the annotation."""
-    text = (shape.metadata.annotations or {}).get(TTL_SECURITY)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_TTL):
-        path = ("metadata", "annotations", TTL_SECURITY)
-        reading.note(path, f"{text!r} is not a number of hops from 1 to {_LAST_TTL}")
-        return None
-    return int(text)
 
 
 def _profile(reading: Reading, key: Key, shape: ObjectShape) -> BFDProfile:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from onehop.model.address import IPNetwork
-from onehop.model.bgp import PeerDesired, Role, Routes, no_routes
+from onehop.model.bgp import PeerDesired, Routes, no_routes
 from onehop.proto.bgp import notification
 from onehop.proto.bgp.constants import MAX_LENGTH, Cease
 from onehop.proto.bgp.effect import (
@@ -57,13 +57,11 @@ class Peer:
         jitter: Callable[[], float],
         encodings: Encodings,
         restart: Restart | None = None,
-        role: Role | None = None,
     ) -> None:
         self._desired = desired
         self._jitter = jitter
         self._encodings = encodings
         self._restart = restart or Restart()
-        self._role = role
         self._retry = Retry(jitter)
         self._tally = Tally()
         self._last_connection = 0
@@ -161,7 +159,7 @@ class Peer:
             return ()
         self._is_stopped = self._is_draining = self._is_withdrawn = False
         self._retry.succeeded()
-        return (self._dial(now), *self._settled(now))
+        return (*self._dial(now), *self._settled(now))
 
     def set_draining(self, is_draining: bool, now: float) -> BgpEffects:
         """Whether the peer is asked to use our routes last, while they still work (RFC 8326 4)."""
@@ -222,7 +220,7 @@ class Peer:
             self._retry_at = None
             return ()
         # A connection of the peer's that has said nothing yet is no reason to wait.
-        return self._dial(now), *self._settled(now)
+        return (*self._dial(now), *self._settled(now))
 
     # What there is to see
 
@@ -262,11 +260,15 @@ class Peer:
     def _connect_time(self) -> float:
         return self._desired.peer.connect_time or CONNECT_TIME
 
-    def _dial(self, now: float) -> Connect:
+    def _dial(self, now: float) -> BgpEffects:
+        self._is_held = False
+        if self._desired.peer.passive:
+            # RFC 4271 8.2.2: PassiveTcpEstablishment waits in Active, without a retry timer.
+            self._retry_at = None
+            return ()
         self._dialling = self._number()
         self._retry_at = now + self._connect_time()
-        self._is_held = False
-        return Connect(connection=self._dialling)
+        return (Connect(connection=self._dialling),)
 
     def _undialled(self, why: str, now: float) -> BgpEffects:
         """The connection that we asked for did not come about."""
@@ -290,7 +292,7 @@ class Peer:
     def _begun(self, connection: int, local: Local, now: float) -> BgpEffects:
         session = Session(
             connection,
-            terms=terms_of(self._desired, restart=self._restart, role=self._role),
+            terms=terms_of(self._desired, restart=self._restart),
             local=local,
             encodings=self._encodings,
             tally=self._tally,
@@ -378,7 +380,7 @@ class Peer:
         if self._is_stopped:
             return effects
         self._retry.succeeded()
-        return (*effects, self._dial(now), *self._settled(now))
+        return (*effects, *self._dial(now), *self._settled(now))
 
     # Routes and state
 
@@ -425,7 +427,10 @@ class Peer:
             return session.state
         if self._dialling is not None:
             return State.CONNECT
-        return State.IDLE if self._is_held or self._retry_at is None else State.ACTIVE
+        if self._is_held or self._is_stopped:
+            return State.IDLE
+        is_waiting = self._retry_at is not None or self._desired.peer.passive
+        return State.ACTIVE if is_waiting else State.IDLE
 
 
 def _without_end(effects: Iterable[BgpEffect]) -> list[BgpEffect]:

@@ -74,9 +74,7 @@ class Terms:
         )
 
 
-def terms_of(
-    desired: PeerDesired, *, restart: Restart | None = None, role: Role | None = None
-) -> Terms:
+def terms_of(desired: PeerDesired, *, restart: Restart | None = None) -> Terms:
     """The terms of one peer's sessions."""
     peer = desired.peer
     offered = families(peer)
@@ -90,7 +88,7 @@ def terms_of(
         enhanced_route_refresh=True,
         extended_message=True,
         extended_next_hop=offered == _BOTH,
-        role=role,
+        role=peer.role,
     )
     if peer.graceful_restart:
         capabilities = _restartable(capabilities, offered, restart)

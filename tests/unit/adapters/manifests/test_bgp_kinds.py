@@ -292,24 +292,6 @@ def test_the_annotation_for_weights_is_true_or_false(store: Manifests, folder: P
     assert found == [("metadata.annotations[onehop.io/weighted-ecmp]", Reason.FIELD_INVALID)]
 
 
-@pytest.mark.parametrize(("text", "hops"), [("1", 1), ("255", 255)])
-def test_the_annotation_for_hops_is_a_number(
-    store: Manifests, folder: Path, text: str, hops: int
-) -> None:
-    meta = f", annotations: {{onehop.io/ttl-security: '{text}'}}"
-    spec = f"spec: {{{LEAST}}}"
-    peer = the_peer(store, folder, manifest("BGPPeer", spec, "metallb.io/v1beta2", meta))
-    assert peer.ttl_security == hops
-
-
-@pytest.mark.parametrize("text", ["0", "256", "on", "", "\u0661"])
-def test_hops_that_are_none_are_refused(store: Manifests, folder: Path, text: str) -> None:
-    meta = f", annotations: {{onehop.io/ttl-security: '{text}'}}"
-    spec = f"spec: {{{LEAST}}}"
-    found = faults(store, folder, manifest("BGPPeer", spec, "metallb.io/v1beta2", meta))
-    assert found == [("metadata.annotations[onehop.io/ttl-security]", Reason.FIELD_INVALID)]
-
-
 def test_profile_with_every_field(store: Manifests, folder: Path) -> None:
     spec = (
         "spec: {receiveInterval: 50, transmitInterval: 60, detectMultiplier: 5,"

@@ -94,6 +94,35 @@ def test_the_first_attempts_come_fast_and_then_ever_slower() -> None:
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
+def test_a_passive_peer_is_waited_for_and_never_called() -> None:
+    """RFC 4271 8.2.2: ManualStart_with_PassiveTcpEstablishment goes to Active."""
+    peer = made(desired(passive=True))
+    assert peer.start(0.0) == ()
+    assert (peer.describe().state, peer.deadline) == (State.ACTIVE, None)
+    (connection,) = numbers(peer.accepted(LOCAL, 1.0))
+    assert "up" in said(peer.receive_bytes(connection, THEIR_OPEN + KEEPALIVE, 1.0))
+    assert said(peer.closed(connection, "closed by the peer", 5.0)) == ["down"]
+    now = 5.0
+    while peer.deadline is not None:
+        now = peer.deadline
+        assert peer.wake(now) == ()
+    assert peer.describe().state is State.ACTIVE
+    assert numbers(peer.accepted(LOCAL, now + 1)) != []
+
+
+def test_a_passive_peer_that_erred_is_turned_away_for_a_while() -> None:
+    peer = made(desired(passive=True, peer_asn=64999))
+    peer.start(0.0)
+    (connection,) = numbers(peer.accepted(LOCAL, 0.0))
+    peer.receive_bytes(connection, THEIR_OPEN, 0.0)
+    assert peer.describe().state is State.IDLE
+    assert "close" in said(peer.accepted(LOCAL, 0.1))
+    assert peer.deadline is not None
+    assert peer.wake(peer.deadline) == ()
+    assert peer.describe().state is State.ACTIVE
+    assert peer.deadline is None
+
+
 def test_a_connection_that_hangs_is_begun_anew() -> None:
     """RFC 4271 8.2.2: ConnectRetryTimer_Expires in Connect."""
     peer = started()

@@ -135,8 +135,8 @@ def test_a_hold_time_below_three_seconds_is_refused(hold_time: int) -> None:
 
 def test_roles_that_do_not_go_together_are_refused() -> None:
     """RFC 9234 4.2."""
-    terms = terms_of(desired(), role=Role.CUSTOMER)
-    theirs = terms_of(router(), role=Role.CUSTOMER).ours
+    terms = terms_of(desired(role=Role.CUSTOMER))
+    theirs = terms_of(router(role=Role.CUSTOMER)).ours
     effects = in_state("OpenSent", terms).receive_bytes(encode_open(theirs), 0.0)
     assert said(effects) == ["notify 2/11", "close", "failed"]
 

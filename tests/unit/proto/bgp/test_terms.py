@@ -8,7 +8,14 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from onehop.model.address import Family
-from onehop.model.bgp import BFDProfile, BGPPeer, DynamicAsn, PeerDesired, Role
+from onehop.model.bgp import (
+    AuthenticationOption,
+    BFDProfile,
+    BGPPeer,
+    DynamicAsn,
+    PeerDesired,
+    Role,
+)
 from onehop.model.config import LabelSelector
 from onehop.model.service import Key
 from onehop.proto.bgp import capability, notification
@@ -108,11 +115,13 @@ def test_only_to_customer_goes_with_the_roles_that_ask_for_it(
 ) -> None:
     """RFC 9234 5."""
     local = Local(ipv4=IPv4Address("192.0.2.1"), ipv6=VSIX, link_local=IPv6Address("fe80::1"))
-    outbound = terms_of(desired(), role=role).outbound(Negotiated(internal=internal), local)
+    outbound = terms_of(desired(role=role)).outbound(Negotiated(internal=internal), local)
     assert outbound.only_to_customer is expected
     assert (outbound.next_hop_ipv4, outbound.next_hop_ipv6) == (local.ipv4, local.ipv6)
     assert outbound.link_local == local.link_local
 
+
+KEYS = AuthenticationOption(secret=Key("metallb-system", "ao"), send_id=1, receive_id=1)
 
 # Each field of a BGPPeer with another value, and whether a session has to start anew for it.
 EDITS: dict[str, tuple[object, bool]] = {
@@ -138,6 +147,9 @@ EDITS: dict[str, tuple[object, bool]] = {
     "ttl_security": (True, True),
     "vrf": ("red", True),
     "dual_stack": (True, True),
+    "role": (Role.CUSTOMER, True),
+    "passive": (True, True),
+    "authentication": (KEYS, True),
 }
 
 
@@ -246,7 +258,7 @@ def test_a_peer_without_the_multiprotocol_capability_speaks_ipv4() -> None:
         agreed(terms_of(desired(address=VSIX)), plain)
 
 
-OURS = terms_of(desired(), role=Role.CUSTOMER).ours
+OURS = terms_of(desired(role=Role.CUSTOMER)).ours
 
 
 @pytest.mark.parametrize(
