@@ -70,7 +70,7 @@ class Place:
         ])  # fmt: skip
 
     def start(self, pod: str = "a") -> subprocess.Popen[bytes]:
-        argv = [
+        argv: list[str | Path] = [
             sys.executable, "-m", "onehop.cli.main", "controller", "--kubeconfig", self.config,
             "--namespace", self.site.system, "--lb-class", self.site.lb_class,
         ]  # fmt: skip
@@ -141,7 +141,7 @@ def test_conflicts_on_every_write_are_written_again(place: Place) -> None:
 def test_a_service_that_is_edited_while_it_is_written(place: Place) -> None:
     """The server itself refuses the write that was decided on the older one."""
     site = place.site
-    edits = []
+    edits: list[str] = []
 
     def rule(method: str, path: str) -> Fate:
         if is_status(method, path) and "/web/" in path and not edits:
@@ -216,3 +216,27 @@ def test_a_lease_of_another_time_is_measured_by_our_own_clock(
         assert 2.5 < made.serve("web", 30.0) < 25.0
     finally:
         made.close()
+
+
+def test_two_installations_of_one_class_do_not_write_in_turns(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Each has a pool of its own: they cannot agree, but they need not storm the server."""
+    one = Place(cluster, tmp_path)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = Place(cluster, folder)
+    other.site.lb_class = one.site.lb_class
+    cluster.apply([other.site.pool("10.98.0.0/24")])
+    try:
+        one.start()
+        other.start()
+        one.serve("web", 20.0)
+        wait(lambda: "StatusContested" in one.said() + other.said())
+        writes = len(one.site.status_writes()) + len(other.site.status_writes())
+        time.sleep(4.0)
+        after = len(one.site.status_writes()) + len(other.site.status_writes())
+        assert after - writes <= 3, f"{writes}, then {after - writes} more: they take turns"
+    finally:
+        one.close()
+        other.close()

@@ -121,6 +121,11 @@ class Reason(Enum):
     LISTEN_FAILED = ("ListenFailed", "the address cannot be listened at", "error")
     LINK_FAILED = ("LinkFailed", "the link could not be opened", "error")
     STATUS_UNWRITABLE = ("StatusUnwritable", "the status could not be written", "error")
+    STATUS_CONTESTED = (
+        "StatusContested",
+        "somebody else writes other addresses there each time",
+        "error",
+    )
     # the datapath, packet by packet: dropped
     BACKEND_GONE = ("BackendGone", "a connection's backend is gone", "info")
     PORTS_EXHAUSTED = (

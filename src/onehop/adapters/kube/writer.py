@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from onehop.adapters.kube.contest import Contests
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import (
     addresses_agree,
@@ -101,6 +102,7 @@ class ServiceStatuses:
         self._sent: dict[Key, _Write] = {}
         self._written: dict[Key, tuple[_Write, str]] = {}
         self._failed: dict[Key, _Failed] = {}
+        self._contests = Contests()
         self.has_moved = False  # whether the last `sync` wanted something else than that before
         self._changed = 0
         self._moved: set[Key] = set()
@@ -158,6 +160,7 @@ class ServiceStatuses:
         self._want = want
         order = together((key, writes[key].live) for key in sorted(writes))
         for key in order:
+            self._contests.sent(key, writes[key].live, writes[key].status, now)
             self._send(writes[key], stamp)
         if self._again and self._results:
             self._wake()  # it ended after it was looked at and before somebody waited for it
@@ -175,6 +178,7 @@ class ServiceStatuses:
                 del self._sent[key]
         self._written.clear()
         self._failed.clear()
+        self._contests.forget()
         self._want = {}
 
     def _considered(
@@ -196,7 +200,19 @@ class ServiceStatuses:
             del self._failed[key]
         if write is None and key not in self._written:
             self._assume(key, None)
-        return write
+        return write if write is None else self._uncontested(write, now)
+
+    def _uncontested(self, write: _Write, now: float) -> _Write | None:
+        """The write, unless somebody else has overwritten it too often to be answered yet."""
+        due = self._contests.wait(write.key, write.live, write.status, now)
+        if due is None:
+            return write
+        theirs = ", ".join(each.ip or each.hostname or "" for each in write.live.ingress)
+        refusal = Refusal(reason=Reason.STATUS_CONTESTED, detail=f"it holds {theirs}")
+        failure = Failure(subject=f"Service {write.key}", refusal=refusal, retry_at=due)
+        self._failed[write.key] = _Failed(write=write, failure=failure)
+        self._assume(write.key, None)
+        return None
 
     def _over(
         self, sent: _Write, write: _Write | None, want: ServiceStatus | None
@@ -307,6 +323,7 @@ class ServiceStatuses:
             del self._sent[key]
         self._written.pop(key, None)
         self._failed.pop(key, None)
+        self._contests.forget(key)
         self._assume(key, None)
 
     def _assume(self, key: Key, addresses: tuple[IPAddress, ...] | None) -> None:
