@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from onehop.adapters.linux.link import Links
-from onehop.app.bgp import BgpPeers
-from onehop.app.bgp_peer import BgpFact
-from onehop.lab import namespace
+from onehop.model.address import Family
 from onehop.model.bgp import BGPPeer, PeerDesired, RouteAttributes
-from onehop.model.desired import Report
 from onehop.model.service import Key
-from onehop.proto.bgp.status import PeerStatus, State
+from onehop.proto.bgp.status import State
+from onehop.proto.bgp.terms import Restart
 from tests.lab.bird import (
     NODE,
     NODE6,
@@ -30,10 +24,10 @@ from tests.lab.bird import (
     router,
     session,
 )
-from tests.lab.wire import WAIT, eventually
+from tests.lab.sessions import Sessions
+from tests.lab.wire import eventually
 
 pytestmark = pytest.mark.root
-T = TypeVar("T")
 VIP, VIP6 = "198.51.100.10/32", "2001:db8::10/128"
 
 
@@ -56,78 +50,15 @@ def a_peer(*prefixes: str, name: str = "router", **more: object) -> PeerDesired:
     )
 
 
-class Shell:
-    """The effector under test, on a loop of its own inside the node's namespace."""
-
-    def __init__(self, path: Path, listen_at: tuple[str, ...] = ()) -> None:
-        self.facts: list[BgpFact] = []
-        self._listen_at = tuple((ip_address(address), 179) for address in listen_at)
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,))
-        self._thread.start()
-        assert self._ready.wait(WAIT)
-
-    def _run(self, path: Path) -> None:
-        with namespace.entered(path):
-            self.links = Links()
-            self.links.refresh()
-            self.peers = BgpPeers(
-                lambda name, fact: self.facts.append(fact),
-                listen_at=self._listen_at,
-                loop=self._loop,
-            )
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
-            self.links.close()
-            self._loop.close()
-
-    def call(self, what: Callable[[], T]) -> T:
-        async def on_loop() -> T:
-            return what()
-
-        return self.run(on_loop())
-
-    def run(self, what: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(WAIT)
-
-    def want(self, *peers: PeerDesired) -> Report:
-        return self.call(lambda: self.peers.sync(peers, self.links.links()))
-
-    def statuses(self) -> Mapping[str, PeerStatus]:
-        return self.call(
-            lambda: {p.desired.name: p.machine.describe() for p in self.peers.peers()}
-        )
-
-    def status(self, name: str = "router") -> PeerStatus:
-        return self.statuses()[name]
-
-    def problem(self) -> str:
-        return self.call(lambda: self.peers.peers()[0].problem)
-
-    def up(self, name: str = "router") -> PeerStatus:
-        """Wait for the session to be established."""
-        return eventually(
-            lambda: self.status(name), lambda status: status.state is State.ESTABLISHED
-        )
-
-    def close(self, *, graceful: bool = True) -> None:
-        if self._thread.is_alive():
-            self.run(self.peers.close(graceful=graceful))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(WAIT)
-        assert not self._thread.is_alive()
-
-
 class Wire:
     """The router, and the shells that were started in the node."""
 
     def __init__(self, far: Router) -> None:
         self.far = far
-        self.shells: list[Shell] = []
+        self.shells: list[Sessions] = []
 
-    def shell(self, **more: tuple[str, ...]) -> Shell:
-        shell = Shell(self.far.root / "netns" / "node", **more)
+    def shell(self, listen_at: tuple[str, ...] = (), restart: Restart | None = None) -> Sessions:
+        shell = Sessions(self.far.root / "netns" / "node", listen_at, restart)
         self.shells.append(shell)
         return shell
 
@@ -206,11 +137,7 @@ def test_gtsm_lets_a_neighbour_in_and_keeps_others_out(wire: Wire) -> None:
     # A router that sends with another TTL than 255 is not heard.
     wire.far.reconfigure(session(multihop="multihop 4", passive="passive on"))
     eventually(lambda: shell.status().state, lambda state: state is not State.ESTABLISHED)
-    # Its kernel may still have greeted with 255; BIRD's own OPEN never arrives.
-    eventually(
-        lambda: shell.problem() + shell.status().state.value,
-        lambda text: "no answer" in text or "OpenSent" in text,
-    )
+    eventually(shell.is_unheard)
     shell.want(a_peer(VIP, connect_time=1.0))
     shell.up()
 
@@ -330,6 +257,21 @@ def test_a_connection_that_is_cut_keeps_the_routes_under_graceful_restart(wire: 
         wire.far.established()
     assert "Deleted" not in seen()
     assert wire.far.routes() == {"198.51.100.10": [NODE]}
+
+
+def test_long_lived_routes_outlive_the_restart_time_and_are_used_last(wire: Wire) -> None:
+    """RFC 9494 4.2, 4.3: stale after the restart time, marked so, and gone after their own."""
+    stays = "graceful restart on; long lived graceful restart on"
+    wire.far.bird(session(graceful=stays, passive="passive on"))
+    shell = wire.shell(restart=Restart(forwarding=frozenset(Family), restart_time=1))
+    shell.want(a_peer(VIP, graceful_restart=True, stale_time=3))
+    shell.up()
+    eventually(wire.far.routes, lambda routes: len(routes) == 1)
+    shell.close(keep=True)
+    shown = ("show", "route", "all", "for", VIP)
+    eventually(lambda: wire.far.birdc(*shown), lambda text: "(65535,6)" in text)  # LLGR_STALE
+    assert wire.far.routes() == {"198.51.100.10": [NODE]}
+    eventually(wire.far.routes, lambda routes: routes == {})
 
 
 def test_ten_thousand_routes_reach_the_router(wire: Wire) -> None:

@@ -6,24 +6,18 @@ configuration names what that node's session is to be. docs/interop.md tells of 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import yaml
 
-from onehop.adapters.linux.link import Links
-from onehop.app.bgp import BgpPeers
-from onehop.lab import namespace
 from onehop.lab.lab import Lab, LabSpec
 from onehop.lab.router import Daemon, Router, RouterPeer, RouterSpec, await_socket, implementation
 from onehop.model.address import Family
@@ -32,11 +26,11 @@ from onehop.model.service import Key
 from onehop.proto.bgp.rib_out import drained
 from onehop.proto.bgp.status import State
 from onehop.proto.bgp.terms import Restart
-from tests.lab.wire import WAIT, eventually
+from tests.lab.sessions import Sessions
+from tests.lab.wire import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
-T = TypeVar("T")
 ROUTER_AS, NODE_AS = 64512, 64600
 MANY = 10_000
 
@@ -98,62 +92,13 @@ def cluster(folder: Path) -> Path:
     return path
 
 
-class Session:
-    """onehop's sessions of one node, on a loop of its own inside the node's namespace."""
-
-    def __init__(self, path: Path, restart: Restart | None) -> None:
-        self._restart = restart
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,))
-        self._thread.start()
-        assert self._ready.wait(WAIT)
-
-    def _run(self, path: Path) -> None:
-        with namespace.entered(path):
-            self._links = Links()
-            self._links.refresh()
-            self._peers = BgpPeers(lambda name, fact: None, restart=self._restart, loop=self._loop)
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
-            self._links.close()
-            self._loop.close()
-
-    def _on_loop(self, what: Callable[[], T]) -> T:
-        async def call() -> T:
-            return what()
-
-        return self._await(call())
-
-    def _await(self, what: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(WAIT)
-
-    def want(self, desired: PeerDesired) -> None:
-        report = self._on_loop(lambda: self._peers.sync((desired,), self._links.links()))
-        assert not report.failures
-
-    def state(self) -> tuple[State, str]:
-        def look() -> tuple[State, str]:
-            status = self._peers.peers()[0].machine.describe()
-            return status.state, status.problem
-
-        return self._on_loop(look)
-
-    def close(self) -> None:
-        if self._thread.is_alive():
-            self._await(self._peers.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(WAIT)
-        assert not self._thread.is_alive()
-
-
 class Bench:
     """A lab with one router, told by ROWS what each node's session is to be."""
 
     def __init__(self, lab: Lab, kind: str) -> None:
         self.lab = lab
         self.kind = kind
-        self._open: list[Session] = []
+        self._open: list[Sessions] = []
         self.own: dict[int, str] = {
             one.version: str(one.ip) for one in lab.topology.router.addresses
         }
@@ -196,18 +141,19 @@ class Bench:
         identifier = IPv4Address(f"192.0.2.{_OFFSET[name]}")
         return PeerDesired(name="router", peer=peer, router_id=identifier, routes=routes)
 
-    def session(self, name: str, restart: Restart | None = None) -> Session:
-        session = Session(self.lab.layout.namespace(name), restart)
+    def session(self, name: str, restart: Restart | None = None) -> Sessions:
+        session = Sessions(self.lab.layout.namespace(name), restart=restart)
         self._open.append(session)
         return session
 
     def announce(
         self, name: str, *prefixes: str, restart: Restart | None = None, **attributes: object
-    ) -> Session:
+    ) -> Sessions:
         """A session of this node that advertises prefixes; it is up when this returns."""
         session = self.session(name, restart)
-        session.want(self.desired(name, routes(*prefixes, **attributes)))
-        eventually(session.state, lambda seen: seen[0] is State.ESTABLISHED, 30.0)
+        report = session.want(self.desired(name, routes(*prefixes, **attributes)))
+        assert not report.failures
+        session.up(within=30.0)
         return session
 
     def is_established(self, name: str) -> bool:
@@ -321,10 +267,22 @@ def test_another_password_or_none_makes_no_session(bench: Bench, name: str) -> N
         password="simsalabim",
     )
     session.want(PeerDesired(name="router", peer=wrong, router_id=desired.router_id))
-    eventually(session.state, lambda seen: seen[0] is not State.ESTABLISHED and seen[1] != "")
+    eventually(session.problem)
+    assert session.status().state is not State.ESTABLISHED
     assert not bench.is_established(name)
     session.want(desired)
-    eventually(session.state, lambda seen: seen[0] is State.ESTABLISHED)
+    session.up()
+
+
+def test_a_router_that_sends_a_low_ttl_is_not_heard_by_a_node_that_wants_255(bench: Bench) -> None:
+    """RFC 5082 3: what has come from further away, or looks like it, is dropped."""
+    session = bench.session("ipv4")
+    desired = bench.desired("ipv4", {})
+    session.want(replace(desired, peer=replace(desired.peer, ttl_security=1)))
+    eventually(session.is_unheard)
+    assert not bench.is_established("ipv4")
+    session.want(desired)
+    session.up(within=30.0)
 
 
 def test_routes_outlive_a_restart_and_go_when_they_are_not_advertised_again(bench: Bench) -> None:
@@ -333,7 +291,7 @@ def test_routes_outlive_a_restart_and_go_when_they_are_not_advertised_again(benc
     session = bench.announce("restart", "198.51.100.4/32", "198.51.100.5/32", restart=works)
     bench.holds("198.51.100.4/32", "restart")
     bench.holds("198.51.100.5/32", "restart")
-    session.close()
+    session.close(keep=True)
     eventually(lambda: not bench.is_established("restart"))
     bench.holds("198.51.100.4/32", "restart")
     again = Restart(is_restarting=True, forwarding=frozenset(Family))

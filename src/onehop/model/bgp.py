@@ -65,7 +65,8 @@ class BGPPeer:
     `hold_time` None means the default of 90 s; 0 switches the timers off. `ttl_security` is how
     many hops away the peer may be (RFC 5082), None for no check. `role` is ours
     (RFC 9234), None for none. A `passive` peer connects to us, we never to it. With
-    `authentication` the password is TCP-AO's master key, without it TCP-MD5's.
+    `authentication` the password is TCP-AO's master key, without it TCP-MD5's. For
+    `stale_time` seconds after the restart time routes may be kept for want of others (RFC 9494).
     """
 
     key: Key
@@ -93,6 +94,7 @@ class BGPPeer:
     role: Role | None = None
     passive: bool = False
     authentication: AuthenticationOption | None = None
+    stale_time: int = 0
 
     @property
     def secret(self) -> Key | None:

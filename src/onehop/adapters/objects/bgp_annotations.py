@@ -15,8 +15,10 @@ TTL_SECURITY = "onehop.io/ttl-security"
 ROLE = "onehop.io/role"
 PASSIVE = "onehop.io/passive"
 TCP_AO = "onehop.io/tcp-ao"
+STALE_TIME = "onehop.io/long-lived-stale-time"
 _LAST_TTL = 255
 _LAST_ID = 255
+_LAST_STALE_TIME = 0xFFFFFF  # 24 bits, RFC 9494 3.1
 _ROLES = {role.name.lower().replace("_", "-"): role for role in Role}
 
 
@@ -42,6 +44,18 @@ def hops(reading: Reading, shape: ObjectShape) -> int | None:
         path = ("metadata", "annotations", TTL_SECURITY)
         reading.note(path, f"{text!r} is not a number of hops from 1 to {_LAST_TTL}")
         return None
+    return int(text)
+
+
+def stale_time(reading: Reading, shape: ObjectShape) -> int:
+    """For how many seconds routes may be kept after the restart time; 0 without the annotation."""
+    text = text_of(shape, STALE_TIME)
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _LAST_STALE_TIME):
+        path = ("metadata", "annotations", STALE_TIME)
+        reading.note(path, f"{text!r} is not a number of seconds from 1 to {_LAST_STALE_TIME}")
+        return 0
     return int(text)
 
 

@@ -117,9 +117,18 @@ def _peer(reading: Reading, key: Key, shape: ObjectShape) -> BGPPeer:
         role=asked.role(reading, shape),
         passive=asked.switch(reading, shape, asked.PASSIVE),
         authentication=_authentication(reading, key, shape),
+        stale_time=_stale_time(reading, shape),
     )
     _check_asn(reading, peer)
     return peer
+
+
+def _stale_time(reading: Reading, shape: PeerShape) -> int:
+    found = asked.stale_time(reading, shape)
+    if found and not shape.spec.enable_graceful_restart:
+        path = ("metadata", "annotations", asked.STALE_TIME)
+        reading.note(path, "is for a peer with enableGracefulRestart")  # RFC 9494 3.1
+    return found
 
 
 def _authentication(reading: Reading, key: Key, shape: PeerShape) -> AuthenticationOption | None:

@@ -30,14 +30,12 @@ class Restart:
     """What graceful restart (RFC 4724 3) may say of us now.
 
     `is_restarting`: this process took over from one that held the session. `forwarding`: the
-    families whose datapath is known to work as the routes last advertised say. `stale_time` is
-    how many seconds after that they may be kept (RFC 9494), 0 for not at all.
+    families whose datapath is known to work as the routes last advertised say.
     """
 
     is_restarting: bool = False
     forwarding: frozenset[Family] = frozenset()
     restart_time: int = RESTART_TIME
-    stale_time: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +89,7 @@ def terms_of(desired: PeerDesired, *, restart: Restart | None = None) -> Terms:
         role=peer.role,
     )
     if peer.graceful_restart:
-        capabilities = _restartable(capabilities, offered, restart)
+        capabilities = _restartable(capabilities, offered, restart, peer.stale_time)
     return Terms(
         ours=Open(
             asn=asn,
@@ -106,14 +104,14 @@ def terms_of(desired: PeerDesired, *, restart: Restart | None = None) -> Terms:
 
 
 def _restartable(
-    capabilities: Capabilities, offered: frozenset[Family], restart: Restart
+    capabilities: Capabilities, offered: frozenset[Family], restart: Restart, stale_time: int
 ) -> Capabilities:
     """RFC 4724 3, RFC 8538 2, RFC 9494 3.1."""
     kept = offered & restart.forwarding
     long_lived = tuple(
-        LongLived(family=family, stale_time=restart.stale_time, forwarding=family in kept)
+        LongLived(family=family, stale_time=stale_time, forwarding=family in kept)
         for family in Family
-        if family in offered and restart.stale_time
+        if family in offered and stale_time
     )
     graceful = GracefulRestart(
         restart_time=restart.restart_time,

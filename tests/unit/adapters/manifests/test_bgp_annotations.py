@@ -63,6 +63,7 @@ def test_what_is_asked_for_is_known(
         *(("ttl-security", text) for text in ("0", "256", "on", "", "\u0661")),
         *(("passive", text) for text in ("yes", "True", "1")),
         *(("role", text) for text in ("", "Customer", "rs", "route_server")),
+        *(("long-lived-stale-time", text) for text in ("0", "16777216", "1h", "", "-1")),
         *(("tcp-ao", text) for text in ("", ":1", "k:256", "k:x", "k:1:2:3", "k:", "k:-1")),
     ],
 )
@@ -95,3 +96,11 @@ def test_a_role_is_for_another_as(store: Manifests, folder: Path, spec: str) -> 
 def test_one_signature_excludes_the_other(store: Manifests, folder: Path, other: str) -> None:
     (problem,) = asked(store, folder, "tcp-ao", "k", f"{LEAST}, {other}").problems
     assert problem.detail == "cannot stand beside a password: TCP has one signature or the other"
+
+
+def test_a_long_life_needs_a_graceful_restart(store: Manifests, folder: Path) -> None:
+    """RFC 9494 3.1."""
+    name, restarts = "long-lived-stale-time", f"{LEAST}, enableGracefulRestart: true"
+    assert the_peer(asked(store, folder, name, "16777215", restarts)).stale_time == 16777215
+    (problem,) = asked(store, folder, name, "3600").problems
+    assert problem.detail == "is for a peer with enableGracefulRestart"

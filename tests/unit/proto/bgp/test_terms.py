@@ -84,9 +84,10 @@ def test_a_session_carries_its_own_family_unless_it_is_told_more(
 
 def test_graceful_restart_is_offered_only_where_it_is_configured() -> None:
     """RFC 4724 3, RFC 9494 3.1."""
-    restart = Restart(is_restarting=True, forwarding=FOUR | SIX, stale_time=3600, restart_time=30)
+    restart = Restart(is_restarting=True, forwarding=FOUR | SIX, restart_time=30)
     assert terms_of(desired(), restart=restart).ours.capabilities.graceful_restart is None
-    told = terms_of(desired(graceful_restart=True), restart=restart).ours.capabilities
+    wanted = desired(graceful_restart=True, stale_time=3600)
+    told = terms_of(wanted, restart=restart).ours.capabilities
     assert told.graceful_restart is not None
     assert told.graceful_restart.restart_time == 30
     assert told.graceful_restart.families == told.graceful_restart.forwarding == FOUR
@@ -150,6 +151,7 @@ EDITS: dict[str, tuple[object, bool]] = {
     "role": (Role.CUSTOMER, True),
     "passive": (True, True),
     "authentication": (KEYS, True),
+    "stale_time": (60, True),
 }
 
 
