@@ -18,6 +18,7 @@ from onehop.app.outside import SpeakerPod
 from onehop.app.pools import pool_document, pool_forecasts, pool_table
 from onehop.core.allocate import cluster_desired
 from onehop.core.forecast import PoolForecast
+from onehop.core.validate import problems as problems_of
 from onehop.model.desired import ClusterDesired
 from onehop.model.objects import Objects
 from onehop.model.reason import Severity
@@ -73,13 +74,12 @@ def overview(
     waiting = _waiting(objects, desired)
     lines = _speakers(told)
     pools = pool_forecasts(objects)
-    problems = tuple(map(str, desired.problems))
+    problems = (*objects.problems, *problems_of(objects))
     findings = (
         *_about_controllers(around),
         *_about_speakers(lines, objects, told),
         *(f"{len(keys)} of the Services: {why}" for why, keys in waiting.items()),
-        *(f"pool {each.pool.key.name}: {each.refused}" for each in pools if each.refused),
-        *(str(p) for p in desired.problems if p.reason.severity is not Severity.INFO),
+        *(str(each) for each in problems if each.reason.severity is not Severity.INFO),
     )
     return Overview(
         store=store,
@@ -88,7 +88,7 @@ def overview(
         served=len(desired.statuses) - sum(map(len, waiting.values())),
         waiting=waiting,
         pools=pools,
-        problems=problems,
+        problems=tuple(map(str, problems)),
         findings=findings,
     )
 

@@ -67,3 +67,13 @@ def test_what_cannot_be_read_is_a_code_of_its_own(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["status", "--kubeconfig", str(config)])
     assert done.exit_code == 2
     assert done.output.startswith("Error: --kubeconfig: ")
+
+
+def test_what_is_wrong_with_the_configuration_needs_a_person(tmp_path: Path) -> None:
+    twin = POOL.replace("name: pool", "name: twin")
+    done = run(tmp_path, POOL + twin + SERVICE + STATUS, "-o", "json")
+    assert done.exit_code == 1
+    body = json.loads(done.output)
+    (problem,) = [each for each in body["problems"] if "IPAddressPool" in each]
+    assert problem.endswith("[PoolOverlap]")
+    assert problem in body["findings"]
