@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.kube.between import HOLE, Fate, canned
 from tests.kube.cluster import Cluster
@@ -101,6 +102,65 @@ def test_watches_that_end_in_the_middle_of_an_object(place: Place) -> None:
     place.between.cutting = False
     assert wait(lambda: bool(place.site.addresses("lost"))) < 6.0
     assert place.serve("web") < 6.0
+
+
+def error_event() -> bytes:
+    """A watch that begins well and then says that its version is gone."""
+    text = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}\n'
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
+    return f"{head} {len(text)}\r\n\r\n".encode() + text
+
+
+@pytest.mark.parametrize(
+    "fate", [canned(410, "Expired"), error_event(), canned(401, "No")],
+    ids=["410", "410-inside", "401"],
+)  # fmt: skip
+def test_watches_that_are_refused_a_while(place: Place, fate: bytes) -> None:
+    place.between.rule = first(6, fate, lambda method, path: "watch=" in path)
+    place.between.cutting = True
+    place.site.cluster.apply([place.site.service("lost")])
+    time.sleep(0.5)
+    place.between.cutting = False
+    assert wait(lambda: bool(place.site.addresses("lost")), 15.0) < 12.0
+    assert place.serve("web") < 8.0
+    asked = [path for _, method, path in place.between.asked if method == "GET"]
+    assert len(asked) < 150, "no storm"
+
+
+def test_lists_that_are_throttled_at_the_start(cluster: Cluster, tmp_path: Path) -> None:
+    made = Place(cluster, tmp_path)
+    fate = canned(429, "TooManyRequests", "Retry-After: 1")
+    made.between.rule = first(10, fate, lambda method, path: method == "GET")
+    try:
+        made.start()
+        assert 0.5 < made.serve("web", 20.0) < 15.0
+    finally:
+        made.close()
+
+
+def test_a_token_that_ended_is_read_again_for_reads_and_writes(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    made = Place(cluster, tmp_path)
+    site = made.site
+    token = tmp_path / "token"
+    config = yaml.safe_load(made.config.read_text())
+    token.write_text(config["users"][0]["user"]["token"])
+    config["users"][0]["user"] = {"tokenFile": str(token)}
+    made.config.write_text(yaml.safe_dump(config))
+    try:
+        made.start()
+        made.serve("before", 20.0)
+        stood = site.addresses("before")
+        cluster.client.delete(f"/api/v1/namespaces/{site.system}/serviceaccounts/{site.account}")
+        cluster.restart_apiserver()  # it believes a token for ten seconds otherwise
+        site.cluster.apply([site.service("web")])
+        wait(lambda: "401" in made.said() or "Unauthorized" in made.said())
+        token.write_text(cluster.token(site.system, site.account))
+        assert wait(lambda: bool(site.addresses("web")), 60.0) < 40.0
+        assert site.addresses("before") == stood
+    finally:
+        made.close()
 
 
 def test_a_right_to_write_that_is_missing_has_its_reason_and_comes_back(place: Place) -> None:
