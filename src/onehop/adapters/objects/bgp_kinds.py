@@ -86,16 +86,11 @@ def _peer(reading: Reading, key: Key, shape: ObjectShape) -> BGPPeer:
     _refuse(reading, spec)
     address = _peer_address(reading, spec)
     hold, keepalive, connect = _timers(reading, spec)
-    dynamic = None
-    if spec.dynamic_asn:
-        dynamic = reading.choice(
-            DynamicAsn, spec.dynamic_asn, DynamicAsn.EXTERNAL, "spec", "dynamicASN"
-        )
     peer = BGPPeer(
         key=key,
         my_asn=reading.number(spec.my_asn, 1, _LAST_ASN, "spec", "myASN"),
         peer_asn=reading.number(spec.peer_asn or 0, 0, _LAST_ASN, "spec", "peerASN") or None,
-        dynamic_asn=dynamic,
+        dynamic_asn=_dynamic(reading, spec),
         local_asn=reading.number(spec.local_asn or 0, 0, _LAST_ASN, "spec", "localASN") or None,
         address=address,
         source=_source(reading, spec, address),
@@ -121,6 +116,12 @@ def _peer(reading: Reading, key: Key, shape: ObjectShape) -> BGPPeer:
     )
     _check_asn(reading, peer)
     return peer
+
+
+def _dynamic(reading: Reading, spec: PeerSpec) -> DynamicAsn | None:
+    if not spec.dynamic_asn:
+        return None
+    return reading.choice(DynamicAsn, spec.dynamic_asn, DynamicAsn.EXTERNAL, "spec", "dynamicASN")
 
 
 def _stale_time(reading: Reading, shape: PeerShape) -> int:
