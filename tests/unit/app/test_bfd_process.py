@@ -105,11 +105,13 @@ class TestClient:
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood,
         ):
             flood.connect((NODE, 3784))
-            used, end, sent = _used(node), time.monotonic() + 0.5, 0
-            while time.monotonic() < end:
+            used, start, sent = _used(node), time.monotonic(), 0
+            while time.monotonic() < start + 0.5:
                 sent += flood.send(bytes(24)) > 0
+            # Of the span that it really was: on a busy machine half a second may be longer.
+            share = (_used(node) - used) / (time.monotonic() - start)
         assert sent > 5000
-        assert _used(node) - used < 0.35
+        assert share < 0.7
         discarded = eventually(lambda: node.client.statistics.discarded.get("version", 0))
         assert 100 < discarded < sent
 
