@@ -13,7 +13,7 @@ BENCH ?= all
 SECONDS_EACH ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check fmt bench fuzz docs bpf kafka kube lock clean root
+.PHONY: help setup demo lab test check fmt bench peers fuzz docs bpf kafka kube lock clean root
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -47,6 +47,9 @@ lab: root setup ## the tests that build a lab; a skip is a failure
 
 test: root setup ## the whole suite
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+peers: root setup kube ## compare with MetalLB's own programs on one API server
+	@CI=true $(PYTHON) -m pytest -m peers $(PYTEST_ARGS)
 
 check: $(STAMP) ## format, lint, types, layers, house rules, unit tests
 	@.venv/bin/ruff format --check --quiet $(wildcard $(CODE))

@@ -90,8 +90,17 @@ def _is_missing(module: Module) -> bool:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that need what is built come last, in the order of building; the rest stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Those that need what is built come last, in the order of building; the rest stays.
+
+    Comparing with MetalLB is asked for by name, `-m peers`: it says nothing of a single change
+    that our own tests do not, and takes minutes.
+    """
+    if "peers" not in config.option.markexpr:
+        others = [item for item in items if item.get_closest_marker("peers")]
+        items[:] = [item for item in items if item not in others]
+        if others:
+            config.hook.pytest_deselected(items=others)
     order = list(MARKS.values())
     items.sort(key=lambda item: max((order.index(m) + 1 for m in modules_of(item)), default=0))
 
