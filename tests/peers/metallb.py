@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,14 @@ def _pod(system: str) -> dict[str, Any]:
 def start(
     cluster: Cluster, programs: Path, system: str, lb_class: str, log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start it without webhooks; it listens on its own fixed ports, so only one at a time."""
+    """Start it without webhooks, at ports that nobody uses."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    metrics, health = (listener.getsockname()[1] for listener in listeners)
+    for listener in listeners:
+        listener.close()
     argv: list[str | Path] = [
-        programs / "controller", "--port=9120", "--log-level=info", "--webhook-mode=disabled",
-        "--disable-cert-rotation", f"--lb-class={lb_class}",
+        programs / "controller", f"--port={metrics}", f"--health-probe-port={health}",
+        "--webhook-mode=disabled", "--disable-cert-rotation", f"--lb-class={lb_class}",
     ]  # fmt: skip
     environ = {
         "PATH": os.environ["PATH"],

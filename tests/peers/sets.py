@@ -13,6 +13,16 @@ from typing import Any
 
 Plain = dict[str, Any]
 TIERS = ("gold", "silver", "bronze")
+FAMILIES = (
+    ("SingleStack", ("IPv4",)),
+    ("SingleStack", ("IPv4",)),
+    ("SingleStack", ("IPv6",)),
+    ("RequireDualStack", ("IPv4", "IPv6")),
+    ("PreferDualStack", ("IPv6", "IPv4")),
+)
+# The edges of the ranges of `_ranges`, and what is just outside.
+HOSTS = (0, 1, 2, 5, 7, 8, 10, 12, 13, 254, 255)
+HOSTS_6 = ("0", "1", "5", "e", "f", "ff", "100", "102")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +67,10 @@ class Draw:
         chance = self._chance
         net = f"10.{90 + index}"
         four = chance.choice([
-            f"{net}.0.0/30", f"{net}.0.0/29", f"{net}.0.254-{net}.1.1", f"{net}.0.10-{net}.0.12",
+            f"{net}.0.0/28", f"{net}.0.0/29", f"{net}.0.254-{net}.1.1", f"{net}.0.10-{net}.0.12",
         ])  # fmt: skip
         six = chance.choice(
-            [f"fd00:{90 + index}::/126", f"fd00:{90 + index}::ff-fd00:{90 + index}::101"]
+            [f"fd00:{90 + index}::/124", f"fd00:{90 + index}::ff-fd00:{90 + index}::101"]
         )
         return chance.choice([[four], [four, six], [four, six], [six]] if index else [[four, six]])
 
@@ -78,19 +88,14 @@ class Draw:
 
     def _service(self, index: int) -> Plain:
         chance = self._chance
+        policy, families = chance.choice(FAMILIES)
         spec: Plain = {
             "type": "LoadBalancer", "loadBalancerClass": self._lb_class,
             "allocateLoadBalancerNodePorts": False,
             "ports": [{"name": "a", "port": chance.choice([80, 443, 9092, 9094]),
                        "protocol": chance.choice(["TCP", "UDP"])}],
             "selector": {"app": chance.choice(["x", "y"])},
-            **chance.choice([
-                {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"]},
-                {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"]},
-                {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv6"]},
-                {"ipFamilyPolicy": "RequireDualStack"},
-                {"ipFamilyPolicy": "PreferDualStack"},
-            ]),
+            "ipFamilyPolicy": policy, "ipFamilies": list(families),
         }  # fmt: skip
         if chance.random() < 0.2:
             spec["externalTrafficPolicy"] = "Local"
@@ -98,24 +103,23 @@ class Draw:
             "apiVersion": "v1", "kind": "Service", "spec": spec,
             "metadata": {
                 "name": f"service-{index:02}", "namespace": chance.choice(self._spaces),
-                "labels": {"tier": chance.choice(TIERS)}, "annotations": self._wishes(),
+                "labels": {"tier": chance.choice(TIERS)}, "annotations": self._wishes(families),
             },
         }  # fmt: skip
 
-    def _wishes(self) -> dict[str, str]:
+    def _wishes(self, families: Sequence[str]) -> dict[str, str]:
         chance = self._chance
         found: dict[str, str] = {}
         what = chance.random()
-        host = chance.randrange(14)
-        number = 90 + chance.randrange(len(self._names))
-        if what < 0.15:
-            found["metallb.io/loadBalancerIPs"] = f"10.{number}.0.{host}"
-        elif what < 0.2:
-            found["metallb.io/loadBalancerIPs"] = (
-                f"10.{number}.0.{host},fd00:{number}::{host % 4:x}"
-            )
-        elif what < 0.35:
+        if what < 0.3:
+            number = 90 + chance.randrange(len(self._names))
+            wanted = {"IPv4": f"10.{number}.0.{chance.choice(HOSTS)}",
+                      "IPv6": f"fd00:{number}::{chance.choice(HOSTS_6)}"}  # fmt: skip
+            # Now and then of another family, or too few.
+            asked = families if chance.random() < 0.85 else [chance.choice(list(wanted))]
+            found["metallb.io/loadBalancerIPs"] = ",".join(wanted[each] for each in asked)
+        if not 0.1 < what < 0.85:
             found["metallb.io/address-pool"] = chance.choice([*self._names, "no-such-pool"])
-        if chance.random() < 0.3:
+        if chance.random() < 0.4:
             found["metallb.io/allow-shared-ip"] = chance.choice(["one", "two"])
         return found
