@@ -24,6 +24,7 @@ BENCHES = {
     "decision": (9, "the decision at 10 000 services"),
     "bfd": (20, "BFD: a loss until the router moves, and ten minutes beside a busy speaker"),
     "bgp": (10, "three speakers to one router, until its kernel shows the next hops"),
+    "kube": (100, "a Service written to a real API server, until it has its address"),
 }
 
 
