@@ -1,8 +1,9 @@
 """A Service written to a real API server, until its status holds an address.
 
 One API server with its etcd serves the whole run, on the machine's loopback. The controller runs
-as a process of its own, as the administrator. The clock starts before the create is sent, and
-stops when a watch on a connection of its own has read the address.
+as a process of its own, as the administrator; MetalLB's takes turns with it, never both at once.
+The clock starts before the create is sent, and stops when a watch on a connection of its own has
+read the address.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.kube_metallb import OURS, SYSTEM, THEIRS, lb_class, metallb, prepare_metallb
 from bench.row import ROOT, Measure, percentile
 from onehop.lab.kube_build import SERVER, prepare
 from onehop.lab.kube_client import KubeClient
@@ -27,7 +29,6 @@ from onehop.lab.kube_server import KubeServer, Site, loopback
 
 ONEHOP = str(ROOT / ".venv" / "bin" / "onehop")
 CRDS = ROOT / "deploy" / "chart" / "crds"
-SYSTEM = "onehop-system"
 SERVICES = "/api/v1/namespaces/default/services"
 PAUSE = 0.05
 LONGEST = 30.0
@@ -35,18 +36,27 @@ UNMEASURED = 5
 
 
 def run(rounds: int) -> list[Measure]:
-    """Create `rounds` Services one after another, each once the one before has its address."""
-    with cluster() as (site, client), controller(site):
-        values = one_by_one(site, client, rounds + UNMEASURED)[UNMEASURED:]
-    return [
-        Measure(
-            what=f"Service created to the address in its status, p{percent}",
-            value=round(percentile(values, percent), 2),
-            unit="ms",
-            note=f"{len(values)} Services, worst {max(values):.2f}",
-        )
-        for percent in (50, 99)
-    ]
+    """Each side creates `rounds` Services in two turns, one once the one before is served."""
+    found: dict[str, list[float]] = {side: [] for side in SIDES}
+    turn = -(-rounds // 2)
+    with cluster() as (site, client):
+        prepare_metallb(client)
+        for at in range(2):
+            for side, start in SIDES.items():
+                with start(site):
+                    names = [f"{side}-{at}-{n:05}" for n in range(turn + UNMEASURED)]
+                    found[side] += one_by_one(site, client, names, lb_class(side))[UNMEASURED:]
+    return [_row(side, percent, found[side]) for side in SIDES for percent in (50, 99)]
+
+
+def _row(side: str, percent: int, values: list[float]) -> Measure:
+    return Measure(
+        what=f"Service created to the address in its status, p{percent}",
+        value=round(percentile(values, percent), 2),
+        unit="ms",
+        versus="" if side == OURS else "(MetalLB 0.16.1 itself)",
+        note=f"{len(values)} Services, worst {max(values):.2f}",
+    )
 
 
 @contextlib.contextmanager
@@ -70,6 +80,7 @@ def cluster() -> Iterator[tuple[Site, KubeClient]]:
 def controller(site: Site) -> Iterator[int]:
     """Our controller; its process id."""
     command = [ONEHOP, "controller", "--namespace", SYSTEM, "--kubeconfig", str(site.kubeconfig)]
+    command += ["--lb-class", lb_class(OURS)]
     log = site.directory / "controller.log"
     with log.open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=dict(os.environ))
@@ -83,14 +94,16 @@ def controller(site: Site) -> Iterator[int]:
         child.wait(30)
 
 
-def one_by_one(site: Site, client: KubeClient, count: int) -> list[float]:
+SIDES = {OURS: controller, THEIRS: metallb}
+
+
+def one_by_one(site: Site, client: KubeClient, names: list[str], chosen: str) -> list[float]:
     """Milliseconds from each create to its address."""
     values = []
     with watch(site, client) as lines:
-        for at in range(count):
-            name = f"one-{at:05}"
+        for name in names:
             start = time.monotonic()
-            client.request("POST", SERVICES, service(name))
+            client.request("POST", SERVICES, service(name, chosen))
             while served(next(lines)) != name:
                 if time.monotonic() - start > LONGEST:
                     raise RuntimeError(f"{name} got no address within {LONGEST:g} s")
@@ -123,10 +136,15 @@ def served(line: bytes) -> str:
     return str(item["metadata"]["name"]) if has else ""
 
 
-def service(name: str) -> dict[str, object]:
+def service(name: str, chosen: str) -> dict[str, object]:
     """A Service of type LoadBalancer."""
-    spec = {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False}
-    return {"metadata": {"name": name}, "spec": {**spec, "ports": [{"port": 80}]}}
+    spec = {
+        "type": "LoadBalancer",
+        "loadBalancerClass": chosen,
+        "allocateLoadBalancerNodePorts": False,
+        "ports": [{"port": 80}],
+    }
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def _seed() -> list[dict[str, object]]:
