@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 Plain = dict[str, Any]
@@ -20,9 +21,6 @@ FAMILIES = (
     ("RequireDualStack", ("IPv4", "IPv6")),
     ("PreferDualStack", ("IPv6", "IPv4")),
 )
-# The edges of the ranges of `_ranges`, and what is just outside.
-HOSTS = (0, 1, 2, 5, 7, 8, 10, 12, 13, 254, 255)
-HOSTS_6 = ("0", "1", "5", "e", "f", "ff", "100", "102")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +38,7 @@ class Draw:
         self._chance = random.Random(seed)
         self._system, self._spaces, self._lb_class = system, spaces, lb_class
         self._names = [f"pool-{each}" for each in "abcde"[: self._chance.randint(3, 5)]]
+        self._edges: list[dict[str, list[str]]] = []  # what may be asked for, for each pool
 
     def all(self) -> Drawn:
         priorities = self._chance.sample(range(1, 100), len(self._names))
@@ -72,7 +71,11 @@ class Draw:
         six = chance.choice(
             [f"fd00:{90 + index}::/124", f"fd00:{90 + index}::ff-fd00:{90 + index}::101"]
         )
-        return chance.choice([[four], [four, six], [four, six], [six]] if index else [[four, six]])
+        found = chance.choice(
+            [[four], [four, six], [four, six], [six]] if index else [[four, six]]
+        )
+        self._edges.append({"IPv6" if ":" in each else "IPv4": _edges(each) for each in found})
+        return found
 
     def _choice(self) -> Plain:
         chance = self._chance
@@ -112,14 +115,24 @@ class Draw:
         found: dict[str, str] = {}
         what = chance.random()
         if what < 0.3:
-            number = 90 + chance.randrange(len(self._names))
-            wanted = {"IPv4": f"10.{number}.0.{chance.choice(HOSTS)}",
-                      "IPv6": f"fd00:{number}::{chance.choice(HOSTS_6)}"}  # fmt: skip
-            # Now and then of another family, or too few.
-            asked = families if chance.random() < 0.85 else [chance.choice(list(wanted))]
-            found["metallb.io/loadBalancerIPs"] = ",".join(wanted[each] for each in asked)
-        if not 0.1 < what < 0.85:
+            # Now and then of the wrong families, or too few or many.
+            asked = families if chance.random() < 0.9 else ["IPv4", "IPv6"]
+            able = [each for each in self._edges if set(asked) <= set(each)]
+            edges = chance.choice([self._edges[0], *(able or self._edges)])
+            wanted = [chance.choice(edges[each]) for each in asked if each in edges]
+            found["metallb.io/loadBalancerIPs"] = ",".join(wanted) or "10.1.2.3"
+        if not 0.04 < what < 0.85:
             found["metallb.io/address-pool"] = chance.choice([*self._names, "no-such-pool"])
         if chance.random() < 0.4:
             found["metallb.io/allow-shared-ip"] = chance.choice(["one", "two"])
         return found
+
+
+def _edges(text: str) -> list[str]:
+    """What a Service may ask for: mostly the end of a range, which is given out last."""
+    if "/" in text:
+        net = ip_network(text)
+        low, high = net[0], net[-1]
+    else:
+        low, high = (ip_address(each) for each in text.split("-"))
+    return [str(each) for each in (low, high - 3, high - 2, high - 1, high, high + 1)]
