@@ -23,7 +23,7 @@ from random import random
 from onehop.adapters.kube.connection import Access, Answer, Connection, LostError, Request
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0  # seconds, doubled from try to try
-_SLOW = 30.0  # seconds until something that needs a person is tried again
+_SLOW = 20.0  # seconds until something that needs a person is tried again
 _SOON = 0.02  # seconds: a watch event of what stands in the way is due any moment
 
 

@@ -54,3 +54,16 @@ def test_it_is_forgotten_when_it_was_quiet_and_with_the_service() -> None:
     fight()
     contests.forget()
     assert contests.wait(KEY, a_live("198.51.100.1"), OURS, 1.5) is None
+
+
+def test_our_own_addresses_contradict_nobody_however_often_they_change() -> None:
+    contests, live = Contests(), a_live()
+    for last in (1, 2, 3, 1, 2, 3, 4, 5, 6):
+        address = f"192.0.2.{last}"
+        status = ServiceStatus(key=KEY, addresses=(ip_address(address),), pool="a")
+        for _ in range(3):  # two of them in vain: somebody edits the Service all the time
+            assert contests.wait(KEY, live, status, 1.0) is None
+            contests.sent(KEY, live, status, 1.0)
+        live = a_live(address)
+    contests.sent(KEY, a_live("198.51.100.1"), OURS, 1.0)
+    assert contests.wait(KEY, a_live("198.51.100.1"), OURS, 1.0) is None, "the first of others"
