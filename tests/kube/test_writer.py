@@ -233,14 +233,15 @@ def test_the_addresses_of_one_cluster_are_written_in_a_row(site: Site) -> None:
         "uid"
     ]
     owned = {"ownerReferences": [{**owner, "uid": uid}]}
+    # By name they lie far apart.
+    names, brokers = "abcdefghijklmnopqrstuvwxyz", "bmy"
     site.cluster.apply(
-        site.service(name, **({"metadata": owned} if name.startswith("broker") else {}))
-        for name in ("a", "broker-0", "c", "broker-1", "e", "broker-2", "g")
+        site.service(name, **({"metadata": owned} if name in brokers else {})) for name in names
     )
     ring = Ring(site)
-    ring.until(lambda: all(map(site.addresses, ("a", "broker-2", "g"))))
+    ring.until(lambda: all(map(site.addresses, names)))
     ring.close()
     order = site.status_writes()
-    places = sorted(order.index(f"broker-{n}") for n in range(3))
-    # Four are under way at once, so a neighbour may be logged between two of them.
-    assert places[-1] - places[0] <= 2 + 3
+    places = sorted(map(order.index, brokers))
+    # Four are under way at once, and each may be held up for a moment.
+    assert places[-1] - places[0] <= 12, order
