@@ -96,6 +96,17 @@ def test_a_controller_that_ends_hands_over_at_once(site: Site, start: Start) -> 
     assert sorted(site.status_writes()) == ["one", "two"]
 
 
+def test_one_that_is_ended_while_it_starts_leaves_no_lease_behind(
+    site: Site, start: Start
+) -> None:
+    for _ in range(3):
+        child = start("a")
+        wait(holds(site, "a"))  # the first list is under way: no round was made yet
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+        assert not spec(site)["holderIdentity"]
+
+
 def test_one_that_dies_is_followed_when_its_time_is_up(site: Site, start: Start) -> None:
     first = start("a")
     wait(holds(site, "a"))

@@ -6,6 +6,7 @@ Of several controllers one leads; the others read and wait.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,11 @@ class Controller:
             self.figures.ended(begun=begun, decided=decided, failures=len(report.failures))
         return report
 
-    async def run(self) -> None:
-        """Serve until SIGTERM."""
+    async def run(self, begin: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM; `begin` is called once that would be heard."""
         ring = Ring(self.round, self._log, settle=_SETTLE)
+        ring.listen()
+        begin()
         if self._leadership is not None:
             ring.watch(self._leadership.fileno(), self._leadership.refresh)
         self._store.refresh()

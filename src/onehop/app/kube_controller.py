@@ -73,5 +73,5 @@ class KubeController:
     async def run(self) -> None:
         """Serve until SIGTERM, then hand over."""
         with closing(self.lease), closing(self.store):
-            self.lease.start()
-            await self.controller.run()
+            # Only who hears a SIGTERM may hold the Lease: the next one would wait for its end.
+            await self.controller.run(self.lease.start)

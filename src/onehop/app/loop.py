@@ -65,11 +65,15 @@ class Ring:
         self._stop.set()
         self._dirty.set()
 
-    async def run(self) -> None:
-        """Go round until stopped by SIGTERM or SIGINT."""
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT from now on, so that what is begun before `run` is ended."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._signalled, signum)
+
+    async def run(self) -> None:
+        """Go round until stopped by SIGTERM or SIGINT."""
+        self.listen()
         self._dirty.set()
         while True:
             await self._dirty.wait()
