@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -35,7 +36,8 @@ def test_what_is_built_first_is_used_first_and_the_rest_keeps_its_order() -> Non
         Item("chart", {"kube", "helm"}),
         Item("other", {"kube"}),
     )
-    pytest_collection_modifyitems(found)
+    config = SimpleNamespace(option=SimpleNamespace(markexpr="kube or peers"))
+    pytest_collection_modifyitems(cast("pytest.Config", config), found)
     assert [item.name for item in found] == ["b", "a", "server", "other", "rival", "chart"]
     assert modules_of(found[-1]) == [SERVER, HELM]
     assert modules_of(found[-2]) == [SERVER, METALLB]

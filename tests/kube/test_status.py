@@ -47,7 +47,8 @@ def test_a_cluster_is_told_on_one_page(cluster: Cluster) -> None:
     assert page["services"]["withAddress"] == 1
     (waiting,) = page["services"]["withoutAddress"]
     assert (waiting["count"], waiting["example"]) == (1, f"{site.apps}/odd")
-    assert [each["families"]["IPv4"]["used"] for each in page["pools"]] == [1]
+    (pool,) = page["pools"]
+    assert pool["families"]["IPv4"]["used"] >= 1  # other tests' Services hold some as well
     (ours,) = (x for x in page["controller"]["leases"] if x["namespace"] == site.system)
     assert ours["holder"] == "here"
     assert -1.0 < ours["renewedSecondsAgo"] < 15.0

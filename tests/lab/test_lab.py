@@ -230,7 +230,7 @@ def test_an_up_that_is_interrupted_among_its_brokers_leaves_nothing() -> None:
     layout = Layout(NAMES[0])
     builder = subprocess.Popen([*ONEHOP, "up", "--name", NAMES[0]], stderr=subprocess.DEVNULL)
     eventually(
-        lambda: (layout.pids / "broker-kafka-2.json").exists(), "the brokers never started", 60.0
+        lambda: (layout.pids / "broker-kafka-0.json").exists(), "no broker ever started", 60.0
     )
     builder.send_signal(signal.SIGINT)
     assert builder.wait(timeout=30) == 1
