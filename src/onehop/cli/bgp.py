@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 from ipaddress import ip_network
 
 import click
-import yaml
 
 from onehop.app.bgp_report import NodeState, read_reports
 from onehop.app.bgp_view import (
@@ -24,6 +22,7 @@ from onehop.app.bgp_view import (
 from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
+from onehop.cli.output import show
 from onehop.cli.reports import reports
 
 _node = click.option("--node", help="Only this node's speaker.")
@@ -44,7 +43,7 @@ def peers(*, where: StoreChoice, node: str | None, output: str) -> None:
     if output == "table":
         click.echo(table(PEER_COLUMNS, peer_rows(found, wall_clock())))
     else:
-        _print(peer_document(found), output)
+        show(peer_document(found), output)
 
 
 @bgp.command("routes")
@@ -58,7 +57,7 @@ def routes(*, where: StoreChoice, node: str | None, peer: str | None, output: st
     if output == "table":
         click.echo(table(ROUTE_COLUMNS, route_rows(found)))
     else:
-        _print(found, output)
+        show(found, output)
 
 
 @bgp.command("why")
@@ -91,7 +90,7 @@ def why(
     if output == "table":
         click.echo("\n".join(in_words(found)))
     else:
-        _print(asdict(found), output)
+        show(asdict(found), output)
 
 
 def _states(where: StoreChoice, node: str | None) -> tuple[NodeState, ...]:
@@ -101,11 +100,3 @@ def _states(where: StoreChoice, node: str | None) -> tuple[NodeState, ...]:
         whose = f"the speaker of {node}" if node else "any speaker"
         raise click.ClickException(f"there is no report of {whose} in {state}")
     return found
-
-
-def _print(body: object, output: str) -> None:
-    text = json.dumps(body, indent=2)
-    if output == "json":
-        click.echo(text)
-    else:  # through JSON, so that both forms hold the same plain values
-        click.echo(yaml.safe_dump(json.loads(text), sort_keys=False), nl=False)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 
 import click
-import yaml
 
 from onehop.app.explain import Explanation, explanation
 from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
+from onehop.cli.output import show
 from onehop.cli.reports import reports
 from onehop.model.service import Key
 
@@ -46,14 +45,10 @@ def explain(
         raise click.ClickException(str(error)) from error
     if found is None:
         raise click.ClickException(f"there is no Service {namespace or 'default'}/{name}")
-    if output == "json":
-        click.echo(json.dumps(asdict(found), indent=2))
-    elif output == "yaml":
-        click.echo(
-            yaml.safe_dump(json.loads(json.dumps(asdict(found))), sort_keys=False), nl=False
-        )
-    else:
+    if output == "table":
         click.echo("\n".join(_lines(found)))
+    else:
+        show(asdict(found), output)
 
 
 def _lines(found: Explanation) -> list[str]:

@@ -6,7 +6,6 @@ as the command that it runs.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from types import FrameType
 import click
 
 from onehop.cli import options
+from onehop.cli.output import show
 from onehop.lab import namespace
 from onehop.lab.lifecycle import abandon, require_root, take_down
 from onehop.lab.state import LabError, Layout, labs
@@ -128,7 +128,7 @@ def status(*, name: str, output: str) -> None:
     if output == "table":
         table(seen)
     else:
-        click.echo(json.dumps(seen, indent=2) if output == "json" else _yaml(seen))
+        show(seen, output)
 
 
 @lab.command()
@@ -195,12 +195,6 @@ def _namespace_of(name: str, host: str) -> Path:
 
     found = Lab.attach(name)  # for a pod's longer name, and for the error of any other
     return layout.namespace(found.host(host))
-
-
-def _yaml(seen: object) -> str:
-    import yaml
-
-    return yaml.safe_dump(seen, sort_keys=False)
 
 
 def _named(name: str) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import yaml
 
 from onehop.app.migrate import IncompleteError, document, in_words, migration_plan
 from onehop.app.stores import StoreChoice, StoreError, open_store
 from onehop.cli import options
+from onehop.cli.output import show
 from onehop.core.migrate import Plan
 
 UNREADABLE = 2
@@ -41,12 +40,10 @@ def plan_command(
     except (IncompleteError, StoreError) as error:
         click.echo(f"Error: {error}", err=True)
         context.exit(UNREADABLE)
-    if output == "json":
-        click.echo(json.dumps(document(found), indent=2))
-    elif output == "yaml":
-        click.echo(yaml.safe_dump(document(found), sort_keys=False), nl=False)
-    else:
+    if output == "table":
         click.echo("\n".join(in_words(found)))
+    else:
+        show(document(found), output)
     context.exit(0 if found.all_stay else 1)
 
 

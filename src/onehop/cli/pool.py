@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import click
-import yaml
 
 from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.pools import pool_document, pool_forecasts, pool_table
 from onehop.app.stores import StoreChoice, open_store
 from onehop.cli import options
+from onehop.cli.output import show
 
 
 @click.group()
@@ -34,9 +32,7 @@ def list_pools(*, where: StoreChoice, output: str) -> None:
         raise click.ClickException(str(error)) from error
     finally:
         store.close()
-    if output == "json":
-        click.echo(json.dumps(pool_document(found), indent=2))
-    elif output == "yaml":
-        click.echo(yaml.safe_dump(pool_document(found), sort_keys=False), nl=False)
-    else:
+    if output == "table":
         click.echo(pool_table(found))
+    else:
+        show(pool_document(found), output)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
-import yaml
 
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.app.service_table import document, node_table, rows_of, service_rows, table
 from onehop.app.stores import StoreChoice, StoreError, reach
 from onehop.cli import options
+from onehop.cli.output import show
 
 
 @click.group()
@@ -56,7 +54,7 @@ def list_services(
     except DatapathError as error:
         raise click.ClickException(str(error)) from error
     if output in ("json", "yaml"):
-        _print(document(rows), output)
+        show(document(rows), output)
     else:
         click.echo(table(rows, wide=output == "wide"))
 
@@ -75,13 +73,6 @@ def _list_far(where: StoreChoice, node: str | None, output: str) -> None:
     if not found:
         raise click.ClickException(f"no speaker{f' of {node}' if node else ''} answers")
     if output in ("json", "yaml"):
-        _print([{"node": at} | each for at in found for each in answers.found[at]], output)
+        show([{"node": at} | each for at in found for each in answers.found[at]], output)
     else:
         click.echo(node_table(found, wide=output == "wide"))
-
-
-def _print(body: Any, output: str) -> None:
-    if output == "json":
-        click.echo(json.dumps(body, indent=2))
-    else:
-        click.echo(yaml.safe_dump(body, sort_keys=False), nl=False)

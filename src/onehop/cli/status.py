@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import click
-import yaml
 
 from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.stores import StoreChoice, StoreError, open_store, reach
 from onehop.cli import options
+from onehop.cli.output import show
 
 if TYPE_CHECKING:
     from onehop.app.around import Around
@@ -38,13 +37,10 @@ def status(ctx: click.Context, *, where: StoreChoice, lb_class: str | None, outp
     except (StoreError, IncompleteError) as error:
         click.echo(f"Error: {error}", err=True)
         ctx.exit(2)
-    body = document(page)
     if output == "table":
         click.echo("\n".join(in_words(page)))
-    elif output == "json":
-        click.echo(json.dumps(body, indent=2))
     else:
-        click.echo(yaml.safe_dump(body, sort_keys=False), nl=False)
+        show(document(page), output)
     ctx.exit(1 if page.findings else 0)
 
 

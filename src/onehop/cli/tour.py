@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from onehop.cli import options
+from onehop.cli.output import show
 from onehop.cli.tour_view import show_costs, show_scene
 from onehop.lab import baseline
 from onehop.lab.kafka import KafkaError
@@ -83,7 +84,7 @@ def tour(
             _measure(name, no_kafka=no_kafka, kafka=costs, folder=folder, output=output)
     except (LabError, KafkaError) as error:
         raise click.ClickException(str(error)) from error
-    _print([asdict(scene) for scene in results], output)
+    _tell(results, output)
     if not all(scene.ok for scene in results):
         sys.exit(1)
 
@@ -115,10 +116,7 @@ def _progress(text: str) -> None:
     click.echo(f"... {text}", err=True)
 
 
-def _print(rows: list[dict[str, object]], output: str) -> None:
-    if output == "json":
-        click.echo(json.dumps(rows, indent=2))
-    elif output == "yaml":
-        import yaml
-
-        click.echo(yaml.safe_dump(rows, sort_keys=False), nl=False)
+def _tell(results: list[Scene], output: str) -> None:
+    """All scenes at the end for programs; people saw each as it was played."""
+    if output != "table":
+        show([asdict(scene) for scene in results], output)
