@@ -16,8 +16,8 @@ import msgspec
 from onehop.adapters.kube.decode import Decoder
 from onehop.adapters.kube.source import Source
 from onehop.adapters.kube.structs import Live
-from onehop.adapters.objects.edits import FIELDS
 from onehop.adapters.objects.fault import Value
+from onehop.adapters.objects.kind import FIELDS
 from onehop.model.address import IPAddress
 from onehop.model.reason import Problem
 from onehop.model.service import Key, Service

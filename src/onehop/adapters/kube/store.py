@@ -22,10 +22,10 @@ from onehop.adapters.kube.reader import Reader, Recall
 from onehop.adapters.kube.reflector import Timing
 from onehop.adapters.kube.source import sources
 from onehop.adapters.kube.structs import Live
-from onehop.adapters.objects.edits import edited
 from onehop.adapters.objects.fault import Value
 from onehop.model.address import IPAddress
 from onehop.model.desired import ClusterDesired, Report
+from onehop.model.diff import edited
 from onehop.model.objects import Objects
 from onehop.model.service import Key, Service
 

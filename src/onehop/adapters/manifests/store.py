@@ -20,10 +20,11 @@ from onehop.adapters.manifests.catalog import Catalog
 from onehop.adapters.manifests.folder import Tree
 from onehop.adapters.manifests.inotify import Event, Inotify
 from onehop.adapters.manifests.state import State
-from onehop.adapters.objects.edits import FIELDS, edited
 from onehop.adapters.objects.fault import ObjectId, Value
+from onehop.adapters.objects.kind import FIELDS
 from onehop.model.address import IPAddress
 from onehop.model.desired import ClusterDesired, Report
+from onehop.model.diff import edited
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason
 from onehop.model.service import Key, Service

@@ -1,4 +1,4 @@
-"""A kind: how one sort of object is read."""
+"""A kind: how one sort of object is read, and in which mapping of `Objects` it stands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from onehop.adapters.objects.fault import Value, is_subdomain
 from onehop.adapters.objects.reading import Reading
 from onehop.adapters.objects.shape import ObjectShape
 from onehop.model.service import Key
+
+FIELDS = {
+    "Node": "nodes",
+    "Namespace": "namespaces",
+    "Service": "services",
+    "EndpointSlice": "slices",
+    "Pod": "pods",
+    "IPAddressPool": "pools",
+    "L2Advertisement": "l2_advertisements",
+    "BGPPeer": "bgp_peers",
+    "BGPAdvertisement": "bgp_advertisements",
+    "BFDProfile": "bfd_profiles",
+    "Community": "community_aliases",
+    "Secret": "secrets",
+}
 
 
 @dataclass(frozen=True, slots=True)
