@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from ipaddress import ip_network
 
@@ -13,7 +13,6 @@ PEER_COLUMNS = (
     "NAME", "NODE", "ADDRESS", "AS", "STATE", "SINCE", "SENT", "RECEIVED", "INFO",
 )  # fmt: skip
 ROUTE_COLUMNS = ("PREFIX", "NODE", "PEER", "NEXT HOP", "LOCALPREF", "MED", "COMMUNITIES")
-_GAP = "  "
 _DEAD = "its speaker does not run"
 
 
@@ -117,16 +116,6 @@ def span(seconds: float) -> str:
     if days:
         return f"{days}d{hours:02}h{minutes:02}m"
     return f"{hours:02}:{minutes:02}:{whole % 60:02}"
-
-
-def table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
-    """The rows under their names, each column as wide as its longest cell."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    lines = (
-        _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (tuple(columns), *rows)
-    )
-    return "\n".join(lines)
 
 
 def wall_clock() -> float:

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import select
-import time
 from collections.abc import Iterable
 
-from onehop.app.bgp_view import table
+from onehop.app.columns import table
 from onehop.app.ports import Store
+from onehop.app.stores import PATIENCE_SECONDS, complete_objects
 from onehop.core.migrate import Fate, Outcome, Plan, plan
-from onehop.model.objects import Objects
 from onehop.model.reason import Problem
 
 COLUMNS = ("SERVICE", "FATE", "BEFORE", "AFTER", "POOL", "REASON")
-PATIENCE_SECONDS = 30.0
-
-
-class IncompleteError(Exception):
-    """The store did not list everything in time; the text says what is known of why."""
-
-
-def complete_objects(store: Store, *, patience: float = PATIENCE_SECONDS) -> Objects:
-    """All objects of the store, waiting until every kind was listed.
-
-    Raises:
-        IncompleteError: when that takes longer than `patience` seconds.
-    """
-    until = time.monotonic() + patience
-    waiting = select.poll()
-    waiting.register(store.fileno(), select.POLLIN)
-    while True:
-        store.refresh()
-        objects = store.objects()
-        if objects.complete:
-            return objects
-        left = until - time.monotonic()
-        if left <= 0:
-            why = "; ".join(map(str, objects.problems)) or "no answer"
-            raise IncompleteError(f"not everything could be read within {patience:g} s: {why}")
-        waiting.poll(left * 1000)
 
 
 def migration_plan(

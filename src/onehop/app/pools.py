@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from onehop.app.bgp_view import table
+from onehop.app.columns import table
 from onehop.core.forecast import PoolForecast, forecasts
 from onehop.model.address import Family
 from onehop.model.objects import Objects

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from onehop.adapters.telemetry import Log
 from onehop.app.ports import Store
+from onehop.model.objects import Objects
 from onehop.model.reason import Problem
 
 if TYPE_CHECKING:
     from onehop.adapters.kube.kubeconfig import Access
 
 DEFAULT_NAMESPACE = "onehop-system"
+PATIENCE_SECONDS = 30.0
 
 
 class StoreError(Exception):
     """The store cannot be opened; the text is for the user and names the option at fault."""
+
+
+class IncompleteError(Exception):
+    """The store did not list everything in time; the text says what is known of why."""
 
 
 class OpenStore(Store, Protocol):
@@ -117,3 +124,24 @@ def await_complete(store: Store, log: Log) -> None:
         told = now
         waiting.poll()
         store.refresh()
+
+
+def complete_objects(store: Store, *, patience: float = PATIENCE_SECONDS) -> Objects:
+    """All objects of the store, waiting until every kind was listed.
+
+    Raises:
+        IncompleteError: when that takes longer than `patience` seconds.
+    """
+    until = time.monotonic() + patience
+    waiting = select.poll()
+    waiting.register(store.fileno(), select.POLLIN)
+    while True:
+        store.refresh()
+        objects = store.objects()
+        if objects.complete:
+            return objects
+        left = until - time.monotonic()
+        if left <= 0:
+            why = "; ".join(map(str, objects.problems)) or "no answer"
+            raise IncompleteError(f"not everything could be read within {patience:g} s: {why}")
+        waiting.poll(left * 1000)

@@ -16,11 +16,10 @@ from onehop.app.bgp_view import (
     peer_rows,
     route_document,
     route_rows,
-    table,
     wall_clock,
 )
-from onehop.app.migrate import IncompleteError, complete_objects
-from onehop.app.stores import StoreChoice, open_store
+from onehop.app.columns import table
+from onehop.app.stores import IncompleteError, StoreChoice, complete_objects, open_store
 from onehop.cli import options
 from onehop.cli.output import show
 from onehop.cli.reports import reports

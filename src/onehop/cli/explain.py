@@ -8,8 +8,7 @@ from dataclasses import asdict
 import click
 
 from onehop.app.explain import Explanation, explanation
-from onehop.app.migrate import IncompleteError, complete_objects
-from onehop.app.stores import StoreChoice, open_store
+from onehop.app.stores import IncompleteError, StoreChoice, complete_objects, open_store
 from onehop.cli import options
 from onehop.cli.output import show
 from onehop.cli.reports import reports

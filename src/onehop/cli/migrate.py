@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from onehop.app.migrate import IncompleteError, document, in_words, migration_plan
-from onehop.app.stores import StoreChoice, StoreError, open_store
+from onehop.app.migrate import document, in_words, migration_plan
+from onehop.app.stores import IncompleteError, StoreChoice, StoreError, open_store
 from onehop.cli import options
 from onehop.cli.output import show
 from onehop.core.migrate import Plan

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from onehop.app.migrate import IncompleteError, complete_objects
 from onehop.app.pools import pool_document, pool_forecasts, pool_table
-from onehop.app.stores import StoreChoice, open_store
+from onehop.app.stores import IncompleteError, StoreChoice, complete_objects, open_store
 from onehop.cli import options
 from onehop.cli.output import show
 

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onehop.app.migrate import IncompleteError, complete_objects
-from onehop.app.stores import StoreChoice, StoreError, open_store, reach
+from onehop.app.stores import (
+    IncompleteError,
+    StoreChoice,
+    StoreError,
+    complete_objects,
+    open_store,
+    reach,
+)
 from onehop.cli import options
 from onehop.cli.output import show
 

@@ -16,8 +16,8 @@ from onehop.app.bgp_view import (
     route_document,
     route_rows,
     span,
-    table,
 )
+from onehop.app.columns import table
 
 NOW = 1_700_000_192.0
 PEER = PeerState(

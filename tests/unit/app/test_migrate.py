@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from onehop.app.migrate import IncompleteError, complete_objects, migration_plan
+from onehop.app.migrate import migration_plan
+from onehop.app.stores import IncompleteError, complete_objects
 from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.reason import Problem, Reason
