@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from onehop.adapters.exposition import Family, Metric, Sample
 from onehop.app.bgp_peer import PeerDriver
 from onehop.app.metrics import SPEAKER
+from onehop.model.address import host_port
 from onehop.proto.bgp.constants import MessageType
 from onehop.proto.bgp.status import PeerStatus, State
 
@@ -109,9 +110,7 @@ _BGP: tuple[tuple[Metric, _Number], ...] = (
             "gauge",
             "Prefixes that the peer has sent; they are counted and dropped.",
         ),
-        lambda status: max(
-            0, status.counters.prefixes_received - status.counters.prefixes_withdrawn
-        ),
+        lambda status: status.counters.prefixes_standing,
     ),
     (
         _metric(
@@ -171,5 +170,4 @@ def bgp_families(drivers: tuple[PeerDriver, ...], bfd: BfdClient | None) -> Iter
 
 def _labels(driver: PeerDriver) -> tuple[str, str]:
     path = driver.path
-    host = f"[{path.address}]" if path.address.version == 6 else str(path.address)
-    return f"{host}:{path.port}", path.vrf
+    return host_port(path.address, path.port), path.vrf

@@ -34,9 +34,7 @@ class Describer:
             established=status.counters.established,
             wanted=status.wanted,
             sent=status.advertised,
-            received=max(
-                0, status.counters.prefixes_received - status.counters.prefixes_withdrawn
-            ),
+            received=status.counters.prefixes_standing,
             info=_info(driver, status, now),
             messages=_messages(status),
             routes=self._routes(driver, status),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from ipaddress import ip_network
 
 from onehop.app.bgp_report import NodeState, PeerState, is_alive
+from onehop.model.address import host_port
 
 PEER_COLUMNS = (
     "NAME", "NODE", "ADDRESS", "AS", "STATE", "SINCE", "SENT", "RECEIVED", "INFO",
@@ -20,8 +21,7 @@ def address_of(peer: PeerState) -> str:
     """Where the peer is, the port only when it is not BGP's own."""
     if peer.port == 179:
         return peer.address
-    host = f"[{peer.address}]" if ":" in peer.address else peer.address
-    return f"{host}:{peer.port}"
+    return host_port(peer.address, peer.port)
 
 
 def peer_document(states: Iterable[NodeState]) -> list[dict[str, object]]:

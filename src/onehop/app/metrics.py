@@ -16,6 +16,7 @@ from typing import Protocol
 from onehop import __version__
 from onehop.adapters.exposition import Family, Histogram, Metric, exposition
 from onehop.adapters.telemetry_http import Pages, TelemetryServer
+from onehop.model.address import host_port
 from onehop.model.reason import Reason, Refusal
 
 CONTROLLER: list[Metric] = []
@@ -194,8 +195,7 @@ async def serve(
     try:
         await server.start(host, port)
     except OSError as error:
-        shown = f"[{host}]" if ":" in host else host
-        detail = f"--metrics-address {shown}:{port}: {error.strerror or error}"
+        detail = f"--metrics-address {host_port(host, port)}: {error.strerror or error}"
         return Refusal(reason=Reason.LISTEN_FAILED, detail=detail)
     try:
         await run()

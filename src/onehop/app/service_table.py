@@ -14,7 +14,7 @@ from typing import Any
 
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.bpf.tables import Row, Statistics, Tables
-from onehop.model.address import IPAddress
+from onehop.model.address import IPAddress, host_port
 from onehop.model.service import (
     Backend,
     BackendState,
@@ -63,8 +63,8 @@ def service_page(bpf_dir: Path) -> str:
 
 
 def _socket(address: IPAddress, port: int, protocol: Protocol) -> str:
-    host = f"[{address}]" if address.version == 6 else str(address)
-    return f"{host}:{port}" if protocol is Protocol.TCP else f"{host}:{port}/{protocol.value}"
+    text = host_port(address, port)
+    return text if protocol is Protocol.TCP else f"{text}/{protocol.value}"
 
 
 def _backend(position: int, backend: Backend, protocol: Protocol) -> str:

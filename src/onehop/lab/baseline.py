@@ -15,7 +15,7 @@ from hashlib import sha256
 
 from onehop.lab.lab import Lab
 from onehop.lab.state import LabError
-from onehop.model.address import IPAddress
+from onehop.model.address import IPAddress, host_port
 from onehop.model.node import Node
 from onehop.model.objects import Objects
 from onehop.model.service import EndpointSlice, Service, ServicePort, TrafficPolicy
@@ -159,12 +159,12 @@ def _chains(frontend: _Frontend, node: str, version: int) -> Iterator[str]:
     if not targets:
         return
     for number, target in enumerate(targets):
-        address = f"[{target.address}]" if version == 6 else str(target.address)
         family = _NFT_FAMILY[version]
         yield f"  chain endpoint-{frontend.chain}-{number} {{"
         # A pod that reaches itself through its Service must see another source.
         yield f"    {family} saddr {target.address} jump mark-for-masquerade"
-        yield (f"    meta l4proto {frontend.protocol} dnat {family} to {address}:{target.port}")
+        where = host_port(target.address, target.port)
+        yield f"    meta l4proto {frontend.protocol} dnat {family} to {where}"
         yield "  }"
     verdicts = ", ".join(
         f"{number} : goto endpoint-{frontend.chain}-{number}" for number in range(len(targets))

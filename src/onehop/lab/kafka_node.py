@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onehop.model.address import IPAddress
+from onehop.model.address import IPAddress, host_port
 
 CLUSTER_ID = "onehopLabClusterIdAAAAA"
 CONTROLLER_PORT = 9090
@@ -86,11 +86,6 @@ class Broker:
         return f"EXTERNAL-{self.external_port}"
 
 
-def endpoint(address: IPAddress, port: int) -> str:
-    """`address:port`, with the brackets that an IPv6 address needs."""
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
 def node_file(
     broker: Broker, brokers: tuple[Broker, ...], data: Path, settings: tuple[str, ...] = ()
 ) -> str:
@@ -103,15 +98,15 @@ def node_file(
     # Any address, since the address a packet is for may come and go while the broker runs.
     anywhere = "[::]" if pod.version == 6 else "0.0.0.0"
     control, replication = f"CONTROLPLANE-{CONTROLLER_PORT}", f"REPLICATION-{REPLICATION_PORT}"
-    between = f"{replication}://{endpoint(pod, REPLICATION_PORT)}"
-    told = endpoint(broker.advertised_address, broker.advertised_port)
-    voters = ",".join(f"{b.node_id}@{endpoint(b.pod_address, CONTROLLER_PORT)}" for b in brokers)
+    between = f"{replication}://{host_port(pod, REPLICATION_PORT)}"
+    told = host_port(broker.advertised_address, broker.advertised_port)
+    voters = ",".join(f"{b.node_id}@{host_port(b.pod_address, CONTROLLER_PORT)}" for b in brokers)
     lines = [
         "process.roles=broker,controller",
         f"node.id={broker.node_id}",
         f"controller.quorum.voters={voters}",
         f"controller.listener.names={control}",
-        f"listeners={control}://{endpoint(pod, CONTROLLER_PORT)},{between},"
+        f"listeners={control}://{host_port(pod, CONTROLLER_PORT)},{between},"
         f"{external}://{anywhere}:{broker.external_port}",
         f"advertised.listeners={between},{external}://{told}",
         "listener.security.protocol.map="

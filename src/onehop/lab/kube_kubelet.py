@@ -16,10 +16,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
+from onehop.adapters.kube.instant import instant, micro_instant
 from onehop.lab import namespace
 from onehop.lab.kube_client import APPLY, Object
 from onehop.lab.kube_store import KubeLabStore
@@ -119,7 +119,7 @@ class Kubelet:
     def _tell(self, item: Object, pod: PodHost, *, ready: bool) -> None:
         self._changed_at = self._now()
         status = pod_status(
-            item, pod, ready=ready, host=self._node_address[pod.node], now=stamp(self._now())
+            item, pod, ready=ready, host=self._node_address[pod.node], now=instant(self._now())
         )
         body = {
             "apiVersion": "v1",
@@ -138,17 +138,11 @@ class Kubelet:
             "spec": {
                 "holderIdentity": node,
                 "leaseDurationSeconds": LEASE_SECONDS,
-                "renewTime": stamp(self._now(), micro=True),
+                "renewTime": micro_instant(self._now()),
             },
         }
         where = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"
         self._api.request("PATCH", f"{where}?fieldManager={_MANAGER}&force=true", body, APPLY)
-
-
-def stamp(seconds: float, *, micro: bool = False) -> str:
-    """An instant as Kubernetes writes it."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 
 def pod_status(item: Object, pod: PodHost, *, ready: bool, host: str, now: str) -> Object:

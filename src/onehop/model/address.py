@@ -26,6 +26,12 @@ def family_of(address: IPAddress) -> Family:
     return Family.IPV4 if address.version == 4 else Family.IPV6
 
 
+def host_port(host: object, port: int) -> str:
+    """`host:port`, an IPv6 address in the brackets that it needs there (RFC 3986 3.2.2)."""
+    text = str(host)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Mac:
     """A 48-bit link-layer address; `octets` is what stands on the wire."""

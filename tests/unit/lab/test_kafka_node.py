@@ -11,7 +11,6 @@ import pytest
 from onehop.lab.kafka_node import (
     FAST_FAILURE,
     Broker,
-    endpoint,
     log_file,
     meta_file,
     node_file,
@@ -123,9 +122,3 @@ def test_log_file(wanted: bool, level: str) -> None:
     assert said["logger.requests.level"] == level
     assert said["appender.requests.fileName"] == "/logs/requests.log"
     assert said["monitorInterval"] == "1"
-
-
-def test_endpoint() -> None:
-    """An IPv6 address needs brackets before its port."""
-    assert endpoint(ip_address("192.0.2.1"), 9) == "192.0.2.1:9"
-    assert endpoint(ip_address("2001:db8::1"), 9) == "[2001:db8::1]:9"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from onehop.lab.kube_kubelet import RENEW_EVERY, TOKEN_EVERY, Kubelet, stamp
+from onehop.adapters.kube.instant import instant, micro_instant
+from onehop.lab.kube_kubelet import RENEW_EVERY, TOKEN_EVERY, Kubelet
 from onehop.lab.plan import topology
 from onehop.model.node import Node, Pod
 from onehop.model.objects import Objects
@@ -109,10 +110,10 @@ def test_it_is_ready_when_it_answers_and_not_when_it_stops(world: World) -> None
     world.serves, world.now = True, START + 5
     assert world.turn() == [f"PATCH {POD}/status"]
     assert world.ready == {
-        "type": "Ready", "status": "True", "lastTransitionTime": stamp(START + 5),
+        "type": "Ready", "status": "True", "lastTransitionTime": instant(START + 5),
     }  # fmt: skip
     scheduled = world.api.pods["web"]["status"]["conditions"][0]
-    assert scheduled["lastTransitionTime"] == stamp(START)
+    assert scheduled["lastTransitionTime"] == instant(START)
     assert world.turn() == []
     world.serves = False
     assert world.turn() == [f"PATCH {POD}/status"]
@@ -138,7 +139,7 @@ def test_it_looks_more_often_while_a_pod_is_not_ready(world: World) -> None:
 
 
 def test_a_deleted_pod_is_let_go(world: World) -> None:
-    world.api.pods["web"]["metadata"]["deletionTimestamp"] = stamp(START)
+    world.api.pods["web"]["metadata"]["deletionTimestamp"] = instant(START)
     assert world.turn() == [f"DELETE {POD}"]
 
 
@@ -157,7 +158,7 @@ def test_leases_are_renewed_in_time(world: World) -> None:
     for step, renewed in ((0, 0), (RENEW_EVERY - 1, 0), (RENEW_EVERY, RENEW_EVERY)):
         world.now = START + step
         world.kubelet.turn()
-        assert world.api.leases["a"]["renewTime"] == stamp(START + renewed, micro=True)
+        assert world.api.leases["a"]["renewTime"] == micro_instant(START + renewed)
     assert world.api.leases["a"]["leaseDurationSeconds"] > 2 * RENEW_EVERY
 
 

@@ -1,4 +1,4 @@
-"""Ranges as a pool's `addresses` writes them, and MACs."""
+"""Ranges as a pool's `addresses` writes them, MACs, and addresses with a port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onehop.model.address import Family, Mac, family_of, parse_range
+from onehop.model.address import Family, Mac, family_of, host_port, parse_range
 
 READABLE = {
     "one address as a CIDR": ("192.168.200.240/32", "192.168.200.240", "192.168.200.240"),
@@ -92,3 +92,9 @@ def test_what_is_no_mac_is_refused(text: str) -> None:
 
 def test_a_mac_may_leave_out_leading_zeros_as_arp_prints_on_some_systems() -> None:
     assert str(Mac.parse("2:0:0:0:1:a")) == "02:00:00:00:01:0a"
+
+
+def test_an_ipv6_address_needs_brackets_before_its_port() -> None:
+    assert host_port(ip_address("192.0.2.1"), 9) == "192.0.2.1:9"
+    assert host_port(ip_address("2001:db8::1"), 9) == "[2001:db8::1]:9"
+    assert host_port("node.example", 9) == "node.example:9"

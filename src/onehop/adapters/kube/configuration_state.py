@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.instant import instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import applied
 from onehop.adapters.kube.structs import UNREADABLE, LiveCondition
@@ -144,7 +145,7 @@ class ConfigurationState:
         result, summary = want
         is_valid = result == "Valid"
         if not self._since or self._have is None or self._have[0] != result:
-            self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall()))
+            self._since = instant(self._wall())
         condition = {
             "type": self._type,
             "status": str(is_valid),

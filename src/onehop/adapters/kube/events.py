@@ -15,6 +15,7 @@ from hashlib import blake2b
 import msgspec
 
 from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.structs import Live
 from onehop.model.desired import ServiceStatus
@@ -61,7 +62,6 @@ class Events:
         That holds as long as the server keeps the first one, mostly an hour.
         """
         now = self._wall()
-        whole, part = divmod(round(now * 1e6), 1_000_000)
         told = once or f"{now!r} {reason} {note}"
         mark = blake2b(f"{self._instance if not once else ''} {told}".encode(), digest_size=8)
         namespace = regarding.get("namespace") or "default"
@@ -72,7 +72,7 @@ class Events:
                 "name": f"{regarding['name'][:230]}.{mark.hexdigest()}",
                 "namespace": namespace,
             },
-            "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:06d}Z",
+            "eventTime": micro_instant(now),
             "reportingController": self._component,
             "reportingInstance": self._instance[:128],
             "action": action,

@@ -30,6 +30,7 @@ from onehop.adapters.kube.credentials import (
     basic,
     show_certificate,
 )
+from onehop.model.address import host_port
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _T = TypeVar("_T")
@@ -147,20 +148,17 @@ def load_access(
 
 
 def _in_cluster(environment: Mapping[str, str], account: Path) -> Access:
-    host, port = (
-        environment["KUBERNETES_SERVICE_HOST"],
-        environment.get("KUBERNETES_SERVICE_PORT") or "443",
-    )
+    host = environment["KUBERNETES_SERVICE_HOST"]
+    port = int(environment.get("KUBERNETES_SERVICE_PORT") or 443)
     try:
         namespace = (account / "namespace").read_text().strip()
         tls = _context(cafile=account / "ca.crt")
     except OSError as error:
         raise KubeConfigError(f"the service account in {account}: {error}") from error
-    shown = f"[{host}]" if ":" in host else host
     return Access(
-        server=f"https://{shown}:{port}",
+        server=f"https://{host_port(host, port)}",
         host=host,
-        port=int(port),
+        port=port,
         tls=tls,
         server_name=host,
         namespace=namespace,

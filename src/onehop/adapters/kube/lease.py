@@ -27,6 +27,7 @@ from random import random
 import msgspec
 
 from onehop.adapters.kube.connection import Access, Answer, Connection, LostError, Request
+from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import message
 from onehop.adapters.kube.structs import UNREADABLE
 
@@ -290,7 +291,7 @@ class Lease:
         return True
 
     def _renewal(self, record: Record | None, holder: str) -> Request:
-        stamp = _micro(self._wall())
+        stamp = micro_instant(self._wall())
         spec: dict[str, object] = {
             "holderIdentity": holder,
             "leaseDurationSeconds": int(self._election.timing.duration) if holder else 1,
@@ -341,9 +342,3 @@ def _record(body: bytes | msgspec.Raw) -> Record:
 
 def _refused(answer: Answer) -> LostError:
     return LostError(f"HTTP {answer.status}: {message(answer.body)}", was_sent=True)
-
-
-def _micro(wall: float) -> str:
-    """An instant as meta/v1 MicroTime."""
-    whole, part = divmod(round(wall * 1e6), 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:06d}Z"

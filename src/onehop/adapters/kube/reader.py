@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from onehop.adapters.kube.cache import Cache, Shelf
 from onehop.adapters.kube.decode import problem
+from onehop.adapters.kube.instant import instant
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.reflector import Pace, Reflector, Timing
 from onehop.adapters.kube.source import Source, secret_source
@@ -153,7 +153,7 @@ class Reader:
         """The server cannot be reached."""
         if not self._lost:
             self.lost_at = time.monotonic()
-            since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            since = instant(time.time())
             detail = f"{self._access.server} has not answered since {since}: {why}"
             self._cache.complain(_SERVER, (problem("", Reason.API_UNREACHABLE, detail),))
             self._cache.flush()

@@ -21,6 +21,7 @@ from typing import Protocol
 import msgspec
 
 from onehop.adapters.kube.contest import Contests
+from onehop.adapters.kube.instant import instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import (
     addresses_agree,
@@ -150,7 +151,7 @@ class ServiceStatuses:
         gone, come = moved(self._want, want)
         self.has_moved = bool(gone or come)
         now = self._clock()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._wall()))
+        stamp = instant(self._wall())
         due = [key for key, each in self._failed.items() if _is_due(each, now)]
         writes = {}
         for key in {*touched, *gone, *come, *due, *self._again}:

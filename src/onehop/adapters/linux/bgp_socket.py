@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from onehop.model.address import IPAddress
+from onehop.model.address import IPAddress, host_port
 from onehop.model.reason import Reason, Refusal
 
 _TCP_USER_TIMEOUT = 18
@@ -68,8 +68,7 @@ class Path:
     patience: float = 0.0
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}"
+        return host_port(self.address, self.port)
 
     @property
     def silence(self) -> str:

@@ -41,6 +41,11 @@ class Counters:
     faults: int
     established: int
 
+    @property
+    def prefixes_standing(self) -> int:
+        """Those of the peer's prefixes that it has not withdrawn; never below 0."""
+        return max(0, self.prefixes_received - self.prefixes_withdrawn)
+
 
 class Tally:
     """The counters while they count; shared by all sessions of a peer."""

@@ -22,3 +22,11 @@ def test_counters_once_given_out_count_no_further() -> None:
     after = tally.counters()
     assert (after.sent[MessageType.UPDATE], after.received[MessageType.OPEN]) == (3, 1)
     assert after.faults == 2
+
+
+def test_what_a_peer_withdrew_stands_no_longer() -> None:
+    tally = Tally()
+    tally.prefixes_received, tally.prefixes_withdrawn = 5, 2
+    assert tally.counters().prefixes_standing == 3
+    tally.prefixes_withdrawn = 9  # nothing keeps a peer from withdrawing what it never sent
+    assert tally.counters().prefixes_standing == 0
