@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from onehop.adapters.kube.connection import Access, Connection
+from onehop.adapters.kube.connection import Connection
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.lease import NAME
 from onehop.app.outside import OutsideError, answer_of
 

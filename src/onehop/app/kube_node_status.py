@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onehop.adapters.kube.connection import Access
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
 from onehop.adapters.telemetry import Log

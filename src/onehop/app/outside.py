@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from onehop.adapters.kube.connection import Access, Connection, LostError, Request
+from onehop.adapters.kube.connection import Connection, LostError, Request
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.app.bgp_report import ANSWERED, report_path
 
 SELECTOR = "app.kubernetes.io/name=onehop,app.kubernetes.io/component=speaker"

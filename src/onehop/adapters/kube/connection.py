@@ -7,64 +7,18 @@ answer is looked at, not modelled, which takes a fifth of what the standard libr
 
 from __future__ import annotations
 
-import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
-_RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d+)", re.IGNORECASE)
-_HEAD_LIMIT = 1 << 16
+from onehop.adapters.kube import http
+from onehop.adapters.kube.kubeconfig import Access
+from onehop.model.address import host_port
+
 _BODY_LIMIT = 1 << 24
-_AGENT = "onehop"
-
-
-class Access(Protocol):
-    """How to reach the server: what `kubeconfig` finds out."""
-
-    @property
-    def server(self) -> str:
-        """The URL, for messages."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """Name or address."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """TCP port."""
-        ...
-
-    @property
-    def prefix(self) -> str:
-        """The path in front of the API's own, mostly empty."""
-        ...
-
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """Certificates to show and to trust; None for plain HTTP."""
-        ...
-
-    @property
-    def server_name(self) -> str:
-        """The name its certificate is checked for."""
-        ...
-
-    def authorization(self) -> str:
-        """The Authorization header now, empty for none."""
-        ...
-
-    def renew(self, spoilt: str) -> bool:
-        """The server refused `spoilt`: whether there is another one now."""
-        ...
 
 
 class LostError(Exception):
@@ -105,8 +59,7 @@ class Connection:
     def __init__(self, access: Access, *, timeout: float = 4.0) -> None:
         self._access = access
         self._timeout = timeout
-        host = f"[{access.host}]" if ":" in access.host else access.host
-        self._host = f"{host}:{access.port}"
+        self._host = host_port(access.host, access.port)
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
         self._authorization = ""
@@ -135,7 +88,7 @@ class Connection:
         deadline = time.monotonic() + self._timeout
         self._send(request, deadline)
         head = self._head(deadline)
-        if head[9:10] != b"2" or not _CHUNKED.search(head):
+        if head[9:10] != b"2" or not http.is_chunked(head):
             self.close()
             raise LostError(f"HTTP {head[9:12].decode(errors='replace')}", was_sent=True)
         rest = b""
@@ -174,27 +127,26 @@ class Connection:
     def _answer(self, deadline: float) -> Answer:
         head = self._head(deadline)
         try:
-            status = int(head[9:12])
+            status = http.status_of(head)
         except ValueError:
             self.close()
             raise LostError("the answer is not HTTP", was_sent=True) from None
-        after = _RETRY_AFTER.search(head)
         body = self._body(head, status, deadline)
         self._used = True
-        if _CLOSE.search(head):
+        if http.is_last(head):
             self.close()
-        return Answer(status=status, body=body, retry_after=float(after[1]) if after else None)
+        return Answer(status=status, body=body, retry_after=http.retry_after(head))
 
     def _body(self, head: bytes, status: int, deadline: float) -> bytes:
         if status in (204, 304):
             return b""
-        if _CHUNKED.search(head):
+        if http.is_chunked(head):
             return b"".join(self._chunks(deadline))
-        length = _LENGTH.search(head)
+        length = http.length_of(head)
         if length is None:
             self.close()
             raise LostError("the answer has no length", was_sent=True)
-        return self._take(self._bounded(int(length[1])), deadline)
+        return self._take(self._bounded(length), deadline)
 
     def _bounded(self, length: int) -> int:
         if length > _BODY_LIMIT:
@@ -206,13 +158,13 @@ class Connection:
         """The head of the answer, interim ones (1xx) stepped over."""
         while True:
             while (end := self._buffer.find(b"\r\n\r\n")) < 0:
-                if len(self._buffer) > _HEAD_LIMIT:
+                if len(self._buffer) > http.HEAD_LIMIT:
                     self.close()
                     raise LostError("an endless head", was_sent=True)
                 self._fill(deadline)
             head = bytes(self._buffer[: end + 2])
             del self._buffer[: end + 4]
-            if head[9:10] != b"1":
+            if not http.is_interim(head):
                 return head
 
     def _chunks(
@@ -264,7 +216,7 @@ class Connection:
             raise LostError("no answer in time", was_sent=True) from None
         except OSError as error:
             self.close()
-            raise LostError(_why(error), was_sent=True, was_idle=was_idle) from None
+            raise LostError(http.why(error), was_sent=True, was_idle=was_idle) from None
         if not more:
             self.close()
             raise LostError("the server closed the connection", was_sent=True, was_idle=was_idle)
@@ -283,21 +235,24 @@ class Connection:
             raise LostError("the request could not be sent in time", was_sent=True) from None
         except OSError as error:
             self.close()
-            raise LostError(_why(error), was_sent=False, was_idle=self._used) from None
+            raise LostError(http.why(error), was_sent=False, was_idle=self._used) from None
 
     def _text(self, request: Request) -> bytes:
         self._authorization = self._access.authorization()
-        bearer = f"Authorization: {self._authorization}\r\n" if self._authorization else ""
+        head = http.head_of_request(
+            self._access,
+            self._host,
+            request.method,
+            request.path,
+            accept=request.accept,
+            authorization=self._authorization,
+        )
         body = (
             f"Content-Type: {request.kind}\r\nContent-Length: {len(request.body)}\r\n"
             if request.body
             else ""
         )
-        return (
-            f"{request.method} {self._access.prefix}{request.path} HTTP/1.1\r\n"
-            f"Host: {self._host}\r\n"
-            f"User-Agent: {_AGENT}\r\nAccept: {request.accept}\r\n{bearer}{body}\r\n"
-        ).encode() + request.body
+        return f"{head}{body}\r\n".encode() + request.body
 
     def _connect(self, deadline: float) -> None:
         access = self._access
@@ -312,12 +267,4 @@ class Connection:
                 self._socket = access.tls.wrap_socket(plain, server_hostname=access.server_name)
         except (OSError, ValueError) as error:
             self.close()
-            raise LostError(f"{self._host}: {_why(error)}", was_sent=False) from None
-
-
-def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate does not verify: {error.verify_message}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)
+            raise LostError(f"{self._host}: {http.why(error)}", was_sent=False) from None

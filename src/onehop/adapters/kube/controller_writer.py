@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from onehop.adapters.kube.configuration_state import ConfigurationState
-from onehop.adapters.kube.connection import Access
 from onehop.adapters.kube.events import Events, ProblemEvents, ServiceEvents
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.pool_annotation import PoolAnnotation
 from onehop.adapters.kube.pool_status import Counting, PoolStatuses
 from onehop.adapters.kube.released import Released

@@ -26,8 +26,9 @@ from random import random
 
 import msgspec
 
-from onehop.adapters.kube.connection import Access, Answer, Connection, LostError, Request
+from onehop.adapters.kube.connection import Answer, Connection, LostError, Request
 from onehop.adapters.kube.instant import micro_instant
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.requests import message
 from onehop.adapters.kube.structs import UNREADABLE
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from random import random
 
-from onehop.adapters.kube.connection import Access, Answer, Connection, LostError, Request
+from onehop.adapters.kube.connection import Answer, Connection, LostError, Request
+from onehop.adapters.kube.kubeconfig import Access
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.2, 5.0  # seconds, doubled from try to try
 _SLOW = 20.0  # seconds until something that needs a person is tried again

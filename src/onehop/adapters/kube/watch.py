@@ -7,23 +7,18 @@ comes in pieces as they arrive: an event of a watch is handed on before the next
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from onehop.adapters.kube import http
 from onehop.adapters.kube.credentials import KubeConfigError
 from onehop.adapters.kube.kubeconfig import Access
+from onehop.model.address import host_port
 
 _PIECE = 1 << 18
-_HEAD_LIMIT = 1 << 16
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
-_CLOSE = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
-_RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d+)", re.IGNORECASE)
 # A peer that vanished is noticed after about twenty seconds, with no byte of ours under way.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -47,9 +42,9 @@ class Body:
     """Takes a body out of the stream: of a length, chunked (RFC 9112 7.1), or to the end."""
 
     def __init__(self, head: bytes) -> None:
-        length = _LENGTH.search(head)
-        self._chunked = _CHUNKED.search(head) is not None
-        self._left = int(length[1]) if length and not self._chunked else 0
+        length = http.length_of(head)
+        self._chunked = http.is_chunked(head)
+        self._left = length if length and not self._chunked else 0
         self._buffer = bytearray()
         self.endless = length is None and not self._chunked
         self.done = length is not None and not self._chunked and not self._left
@@ -126,8 +121,7 @@ class Channel:
         self._writer: asyncio.StreamWriter | None = None
         self._rest = b""
         self.connects = 0  # how often it had to connect: the server may be another one since
-        host = f"[{access.host}]" if ":" in access.host else access.host
-        self._host = f"{host}:{access.port}"
+        self._host = host_port(access.host, access.port)
 
     async def ask(self, path: str, accept: str = "application/json") -> Answer:
         """Send a GET and read the head of the answer; a 401 is tried once more, freshly read.
@@ -185,7 +179,7 @@ class Channel:
         except BaseException:
             self.close()
             raise
-        if body.endless or _CLOSE.search(answer.head):
+        if body.endless or http.is_last(answer.head):
             self.close()
 
     def close(self) -> None:
@@ -204,7 +198,7 @@ class Channel:
         except TimeoutError:
             raise QuietError(f"{self._host}: silent for {patience:g} s") from None
         except OSError as error:
-            raise LostError(f"{self._host}: {_why(error)}") from None
+            raise LostError(f"{self._host}: {http.why(error)}") from None
 
     async def _once(self, path: str, accept: str, authorization: str) -> Answer:
         was_kept = self._writer is not None
@@ -224,7 +218,7 @@ class Channel:
                 assert self._writer is not None, "connected above"
                 self._writer.write(self._text(path, accept, authorization))
                 head = await self._head()
-            status = int(head[9:12])
+            status = http.status_of(head)
         except LostError:
             self.close()
             raise
@@ -232,12 +226,11 @@ class Channel:
             self.close()
             if isinstance(error, TimeoutError):
                 raise
-            raise LostError(f"{self._host}: {_why(error)}") from None
+            raise LostError(f"{self._host}: {http.why(error)}") from None
         except ValueError:
             self.close()
             raise LostError(f"{self._host}: the answer is not HTTP") from None
-        after = _RETRY_AFTER.search(head)
-        return Answer(status=status, retry_after=float(after[1]) if after else None, head=head)
+        return Answer(status=status, retry_after=http.retry_after(head), head=head)
 
     async def _connect(self) -> None:
         access = self._access
@@ -258,12 +251,12 @@ class Channel:
         data = bytearray(self._rest)
         while True:
             end = data.find(b"\r\n\r\n")
-            if end >= 0 and data[9:10] == b"1":  # an interim answer
+            if end >= 0 and http.is_interim(data):  # an interim answer
                 del data[: end + 4]
             elif end >= 0:
                 self._rest = bytes(data[end + 4 :])
                 return bytes(data[: end + 2])
-            elif len(data) > _HEAD_LIMIT:
+            elif len(data) > http.HEAD_LIMIT:
                 raise LostError(f"{self._host}: an endless head")
             else:
                 more = await self._reader.read(_PIECE)
@@ -272,16 +265,7 @@ class Channel:
                 data += more
 
     def _text(self, path: str, accept: str, authorization: str) -> bytes:
-        bearer = f"Authorization: {authorization}\r\n" if authorization else ""
-        return (
-            f"GET {self._access.prefix}{path} HTTP/1.1\r\nHost: {self._host}\r\n"
-            f"User-Agent: onehop\r\nAccept: {accept}\r\n{bearer}\r\n"
-        ).encode()
-
-
-def _why(error: OSError | ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate does not verify: {error.verify_message}"
-    # asyncio words it after its own function, so the number says more than the text.
-    number = 0 if isinstance(error, ssl.SSLError) else error.errno or 0
-    return os.strerror(number) if number > 0 else error.strerror or str(error)
+        head = http.head_of_request(
+            self._access, self._host, "GET", path, accept=accept, authorization=authorization
+        )
+        return f"{head}\r\n".encode()
