@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from onehop.adapters.kube import http
+from onehop.adapters.kube.credentials import KubeConfigError
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.model.address import host_port
 
@@ -72,7 +73,7 @@ class Connection:
             LostError: when there is no whole answer within the timeout.
         """
         answer = self._once(request)
-        if answer.status == 401 and self._access.renew(self._authorization):
+        if answer.status == 401 and self._renewed():
             # A new connection, since a client certificate may be what was renewed.
             self.close()
             answer = self._once(request)
@@ -111,6 +112,12 @@ class Connection:
                 self._socket.close()
         self._socket = None
         self._buffer.clear()
+
+    def _renewed(self) -> bool:
+        try:
+            return self._access.renew(self._authorization)
+        except KubeConfigError as error:
+            raise LostError(str(error), was_sent=False) from error
 
     def _once(self, request: Request) -> Answer:
         deadline = time.monotonic() + self._timeout
@@ -238,7 +245,10 @@ class Connection:
             raise LostError(http.why(error), was_sent=False, was_idle=self._used) from None
 
     def _text(self, request: Request) -> bytes:
-        self._authorization = self._access.authorization()
+        try:
+            self._authorization = self._access.authorization()
+        except KubeConfigError as error:  # a plugin that fails now may not fail the next time
+            raise LostError(str(error), was_sent=False) from error
         head = http.head_of_request(
             self._access,
             self._host,

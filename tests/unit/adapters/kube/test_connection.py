@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from onehop.adapters.kube.connection import Connection, LostError, Request
+from onehop.adapters.kube.credentials import KubeConfigError
 from tests.fakes.api_writes import ApiWrites, FakeAccess
 
 PATH = "/api/v1/namespaces/kafka/services/broker-0"
@@ -108,6 +109,31 @@ def test_a_refused_token_is_read_again_once(api: ApiWrites) -> None:
     hopeless = Connection(api.access("stale"))
     assert hopeless.exchange(GET).status == 401
     hopeless.close()
+
+
+class Failing(FakeAccess):
+    """Its plugin fails: from the first, or once it is asked for something else to show."""
+
+    when = "first"
+
+    def authorization(self) -> str:
+        if self.when == "first":
+            raise KubeConfigError("the plugin says no")
+        return super().authorization()
+
+    def renew(self, spoilt: str) -> bool:
+        raise KubeConfigError("the plugin says no")
+
+
+@pytest.mark.parametrize("when", ["first", "renewal"])
+def test_credentials_that_cannot_be_had_are_a_lost_connection(api: ApiWrites, when: str) -> None:
+    access = Failing(api.port, ("stale",))
+    access.when = when
+    connection = Connection(access)
+    with pytest.raises(LostError, match="the plugin says no") as lost:
+        connection.exchange(GET)
+    assert not lost.value.was_sent
+    connection.close()
 
 
 def test_the_server_may_ask_for_patience(api: ApiWrites, connection: Connection) -> None:
