@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from onehop.adapters.kube.connection import Connection
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.lease import NAME
-from onehop.app.outside import OutsideError, answer_of
+from onehop.app.outside import OutsideError, answer_of, is_ready, pods
 
 CONTROLLERS = "app.kubernetes.io/name=onehop,app.kubernetes.io/component=controller"
 # The labels of its manifests, and those of its Helm chart.
 METALLB = ("app=metallb", "app.kubernetes.io/name=metallb")
-_MOST = 500
+_LEASES = f"/apis/coordination.k8s.io/v1/leases?fieldSelector={quote(f'metadata.name={NAME}')}"
+_Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,50 +50,37 @@ def look_around(access: Access, now: datetime | None = None) -> Around:
     connection = Connection(access, timeout=15.0)
     unknown: list[str] = []
 
-    def items(what: str, path: str) -> list[dict[str, Any]] | None:
+    def told(what: str, ask: Callable[[], list[_Object]]) -> list[_Object] | None:
         try:
-            return answer_of(connection, path).get("items") or []
+            return ask()
         except OutsideError as error:
             unknown.append(f"{what}: {error}")
             return None
 
     try:
-        leases = items(
-            "Leases",
-            f"/apis/coordination.k8s.io/v1/leases?fieldSelector={quote(f'metadata.name={NAME}')}",
-        )
-        controllers = items("controllers", _pods(CONTROLLERS))
-        metallb = _names(items)
+        leases = told("Leases", lambda: answer_of(connection, _LEASES).get("items") or [])
+        controllers = told("controllers", lambda: pods(connection, CONTROLLERS))
+        metallb = {
+            _name(pod)
+            for labels in METALLB
+            for pod in told("MetalLB", partial(pods, connection, labels)) or ()
+        }
     finally:
         connection.close()
     at = now or datetime.now(UTC)
     return Around(
         leases=tuple(_held(each, at) for each in leases or ()),
-        controllers=None if controllers is None else {_name(p): _ready(p) for p in controllers},
-        metallb=metallb,
+        controllers=None if controllers is None else {_name(p): is_ready(p) for p in controllers},
+        metallb=tuple(sorted(metallb)),
         unknown=tuple(unknown),
     )
 
 
-def _names(items: Callable[[str, str], list[dict[str, Any]] | None]) -> tuple[str, ...]:
-    found = {_name(pod) for labels in METALLB for pod in items("MetalLB", _pods(labels)) or ()}
-    return tuple(sorted(found))
-
-
-def _pods(labels: str) -> str:
-    return f"/api/v1/pods?labelSelector={quote(labels)}&limit={_MOST}"
-
-
-def _name(body: dict[str, Any]) -> str:
+def _name(body: _Object) -> str:
     return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
 
 
-def _ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or ()
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
-def _held(body: dict[str, Any], now: datetime) -> Held:
+def _held(body: _Object, now: datetime) -> Held:
     spec = body.get("spec") or {}
     try:
         renewed = datetime.fromisoformat(spec.get("renewTime") or "")

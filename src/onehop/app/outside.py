@@ -58,23 +58,40 @@ def speakers(access: Access, node: str | None = None) -> tuple[SpeakerPod, ...]:
         OutsideError: when the API server does not tell.
     """
     connection = Connection(access, timeout=15.0)
-    path = f"/api/v1/pods?labelSelector={quote(SELECTOR)}&limit={_PAGE}"
-    if node is not None:
-        path += f"&fieldSelector={quote(f'spec.nodeName={node}')}"
-    found: list[SpeakerPod] = []
-    after = ""
+    where = f"spec.nodeName={node}" if node is not None else ""
     try:
-        while True:
-            body = answer_of(connection, path + (f"&continue={quote(after)}" if after else ""))
-            found += map(_pod, body.get("items") or ())
-            after = body.get("metadata", {}).get("continue") or ""
-            if not after:
-                return tuple(sorted(found, key=lambda each: each.node))
+        found = [_speaker(pod) for pod in pods(connection, SELECTOR, fields=where)]
     finally:
         connection.close()
+    return tuple(sorted(found, key=lambda each: each.node))
 
 
-def ask(access: Access, pods: tuple[SpeakerPod, ...], page: str) -> Answers:
+def pods(connection: Connection, labels: str, *, fields: str = "") -> list[dict[str, Any]]:
+    """All pods that labels, and fields, select, in all namespaces.
+
+    Raises:
+        OutsideError: when the API server does not tell.
+    """
+    path = f"/api/v1/pods?labelSelector={quote(labels)}&limit={_PAGE}"
+    if fields:
+        path += f"&fieldSelector={quote(fields)}"
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        body = answer_of(connection, path + (f"&continue={quote(after)}" if after else ""))
+        found += body.get("items") or ()
+        after = body.get("metadata", {}).get("continue") or ""
+        if not after:
+            return found
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod's condition Ready is true."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def ask(access: Access, asked: tuple[SpeakerPod, ...], page: str) -> Answers:
     """One page of each speaker."""
 
     def one(pod: SpeakerPod) -> tuple[SpeakerPod, Any, str]:
@@ -90,7 +107,7 @@ def ask(access: Access, pods: tuple[SpeakerPod, ...], page: str) -> Answers:
             connection.close()
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        told = list(pool.map(one, pods))
+        told = list(pool.map(one, asked))
     return Answers(
         found={pod.node: body for pod, body, why in told if not why},
         silent={pod.node: why for pod, _, why in told if why},
@@ -104,8 +121,8 @@ def mirrored(access: Access, node: str | None = None) -> Iterator[tuple[Path, Ma
     Raises:
         OutsideError: when there is no speaker, or the API server does not tell.
     """
-    pods = speakers(access, node)
-    if not pods:
+    there = speakers(access, node)
+    if not there:
         where = f" on node {node}" if node else ""
         raise OutsideError(f"there is no speaker{where}: no pod carries {SELECTOR}")
     with TemporaryDirectory(prefix="onehop-") as name:
@@ -113,7 +130,7 @@ def mirrored(access: Access, node: str | None = None) -> Iterator[tuple[Path, Ma
         (state / "nodes").mkdir()
         silent: dict[str, str] = {}
         for page, suffix in (("node", ".json"), ("bgp", ".bgp.json")):
-            answers = ask(access, pods, page)
+            answers = ask(access, there, page)
             silent |= answers.silent
             for at, body in answers.found.items():
                 if page == "bgp":
@@ -145,18 +162,17 @@ def answer_of(connection: Connection, path: str) -> Any:
     return body
 
 
-def _pod(body: dict[str, Any]) -> SpeakerPod:
-    spec, status = body.get("spec", {}), body.get("status", {})
+def _speaker(pod: dict[str, Any]) -> SpeakerPod:
+    spec = pod.get("spec", {})
     ports = {
         port.get("name"): port.get("containerPort", 0)
         for container in spec.get("containers") or ()
         for port in container.get("ports") or ()
     }
-    conditions = status.get("conditions") or ()
     return SpeakerPod(
         node=spec.get("nodeName", ""),
-        namespace=body["metadata"]["namespace"],
-        name=body["metadata"]["name"],
+        namespace=pod["metadata"]["namespace"],
+        name=pod["metadata"]["name"],
         port=next((ports[name] for name in _PORTS if ports.get(name)), 0),
-        is_ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions),
+        is_ready=is_ready(pod),
     )
