@@ -66,6 +66,19 @@ def speakers(access: Access, node: str | None = None) -> tuple[SpeakerPod, ...]:
     return tuple(sorted(found, key=lambda each: each.node))
 
 
+def some_speakers(access: Access, node: str | None = None) -> tuple[SpeakerPod, ...]:
+    """The same, when there is at least one.
+
+    Raises:
+        OutsideError: when there is none, or the API server does not tell.
+    """
+    found = speakers(access, node)
+    if not found:
+        where = f" on node {node}" if node else ""
+        raise OutsideError(f"there is no speaker{where}: no pod carries {SELECTOR}")
+    return found
+
+
 def pods(connection: Connection, labels: str, *, fields: str = "") -> list[dict[str, Any]]:
     """All pods that labels, and fields, select, in all namespaces.
 
@@ -115,16 +128,10 @@ def ask(access: Access, asked: tuple[SpeakerPod, ...], page: str) -> Answers:
 
 
 @contextmanager
-def mirrored(access: Access, node: str | None = None) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """A folder that holds the reports of all speakers, and why some have none.
-
-    Raises:
-        OutsideError: when there is no speaker, or the API server does not tell.
-    """
-    there = speakers(access, node)
-    if not there:
-        where = f" on node {node}" if node else ""
-        raise OutsideError(f"there is no speaker{where}: no pod carries {SELECTOR}")
+def mirrored(
+    access: Access, there: tuple[SpeakerPod, ...]
+) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """A folder that holds the reports of these speakers, and why some have none."""
     with TemporaryDirectory(prefix="onehop-") as name:
         state = Path(name)
         (state / "nodes").mkdir()

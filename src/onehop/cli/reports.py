@@ -29,11 +29,11 @@ def reports(where: StoreChoice, node: str | None = None, *, needed: bool = True)
     if access.is_pod:
         yield where.state
         return
-    from onehop.app.outside import OutsideError, mirrored
+    from onehop.app.outside import OutsideError, mirrored, some_speakers
 
     with ExitStack() as stack:
         try:
-            state, silent = stack.enter_context(mirrored(access, node))
+            state, silent = stack.enter_context(mirrored(access, some_speakers(access, node)))
         except OutsideError as error:
             if needed:
                 raise click.ClickException(str(error)) from error

@@ -72,9 +72,9 @@ def _beyond(where: StoreChoice, stack: ExitStack) -> tuple[str, Told, Around | N
     around = look_around(access)
     try:
         pods = speakers(access)
-        if not pods:
-            return access.server, Told(state=where.state, pods=()), around
-        state, silent = stack.enter_context(mirrored(access))
     except OutsideError as error:
         raise StoreError(f"the speakers cannot be asked: {error}") from error
+    if not pods:
+        return access.server, Told(state=where.state, pods=()), around
+    state, silent = stack.enter_context(mirrored(access, pods))
     return access.server, Told(state=state, pods=pods, silent=silent), around
