@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import ssl
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from bench.kube_metallb import OURS, SYSTEM, THEIRS, lb_class, metallb, prepare_metallb
+from bench.kube_metallb import OURS, SYSTEM, THEIRS, lb_class, metallb, prepare_metallb, running
 from bench.row import ROOT, Measure, percentile
 from onehop.lab.kube_build import SERVER, prepare
 from onehop.lab.kube_client import KubeClient
@@ -81,17 +80,8 @@ def controller(site: Site) -> Iterator[int]:
     """Our controller; its process id."""
     command = [ONEHOP, "controller", "--namespace", SYSTEM, "--kubeconfig", str(site.kubeconfig)]
     command += ["--lb-class", lb_class(OURS)]
-    log = site.directory / "controller.log"
-    with log.open("ab") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=output, env=dict(os.environ))
-    try:
-        yield child.pid
-    except BaseException:
-        print(log.read_text(errors="replace")[-2000:])
-        raise
-    finally:
-        child.terminate()
-        child.wait(30)
+    with running(command, site.directory / "controller.log", os.environ) as child:
+        yield child
 
 
 SIDES = {OURS: controller, THEIRS: metallb}

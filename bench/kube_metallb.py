@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from onehop.lab.kube_build import METALLB, prepare
 from onehop.lab.kube_client import KubeClient
@@ -48,7 +49,13 @@ def metallb(site: Site) -> Iterator[int]:
         "METALLB_NAMESPACE": SYSTEM,
         "METALLB_BGP_TYPE": "native",
     }
-    log = site.directory / "metallb.log"
+    with running(command, site.directory / "metallb.log", environ) as child:
+        yield child
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path, environ: Mapping[str, str]) -> Iterator[int]:
+    """A process, ended at the end; its id. What it said last is shown when something fails."""
     with log.open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=output, env=environ)
     try:

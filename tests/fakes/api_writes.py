@@ -17,6 +17,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from onehop.adapters.kube.requests import Requests
+
 TRICKS = ("drop", "close", "hang", "half", "chunked", "interim")
 Script = tuple[int, dict[str, str], bytes] | str
 
@@ -295,3 +297,12 @@ def _head(status: int, headers: dict[str, str], length: int | None) -> bytes:
     if length is not None:
         lines.append(f"Content-Length: {length}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def settled(requests: Requests) -> None:
+    """Wait until every request has ended, and a moment for what its end brings about."""
+    until = time.monotonic() + 5
+    while requests.waiting():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    time.sleep(0.01)

@@ -11,7 +11,7 @@ import pytest
 from onehop.adapters.kube.configuration_state import ConfigurationState
 from onehop.adapters.kube.requests import Requests
 from onehop.model.reason import Problem, Reason
-from tests.fakes.api_writes import ApiWrites
+from tests.fakes.api_writes import ApiWrites, settled
 
 COLLECTION = "/apis/metallb.io/v1beta1/namespaces/metallb-system/configurationstates"
 
@@ -30,13 +30,9 @@ class World:
 
     def settle(self, *problems: Problem) -> None:
         """Go round until nothing is left to do."""
-        until = time.monotonic() + 5
         for _ in range(5):
             self.state.sync(problems)
-            while self.requests.waiting():
-                assert time.monotonic() < until
-                time.sleep(0.001)
-            time.sleep(0.005)
+            settled(self.requests)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from onehop.adapters.kube.requests import Requests
 from onehop.adapters.service_status import object_name
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
-from tests.fakes.api_writes import ApiWrites
+from tests.fakes.api_writes import ApiWrites, settled
 
 BASE = "/apis/metallb.io/v1beta1/namespaces/metallb-system"
 WEB, API = Key("apps", "web"), Key("apps", "api")
@@ -58,10 +58,7 @@ class World:
         for _ in range(8):
             while self.objects.step(10):
                 assert time.monotonic() < until
-            while self.requests.waiting():
-                assert time.monotonic() < until
-                time.sleep(0.001)
-            time.sleep(0.005)
+            settled(self.requests)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from types import MappingProxyType
 
@@ -15,7 +14,7 @@ from onehop.adapters.kube.structs import Live
 from onehop.model.objects import Objects
 from onehop.model.pool_use import PoolUse
 from onehop.model.service import Key
-from tests.fakes.api_writes import ApiWrites
+from tests.fakes.api_writes import ApiWrites, settled
 
 POOL = Key("metallb-system", "a")
 PATH = "/apis/metallb.io/v1beta1/namespaces/metallb-system/ipaddresspools/a"
@@ -44,11 +43,7 @@ class World:
 
     def sync(self, *, changed: bool) -> float | None:
         due = self.pools.sync(Objects(), {}, self.look, changed=changed)
-        until = time.monotonic() + 5
-        while self.requests.waiting():
-            assert time.monotonic() < until
-            time.sleep(0.001)
-        time.sleep(0.01)
+        settled(self.requests)
         return due
 
 

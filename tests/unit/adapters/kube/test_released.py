@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onehop.adapters.kube.released import Released, decoded, encoded, released_path
 from onehop.adapters.kube.requests import Requests
 from onehop.model.service import Key
-from tests.fakes.api_writes import ApiWrites
+from tests.fakes.api_writes import ApiWrites, settled
 
 PATH = released_path("onehop-system")
 HELD = {Key("kafka", "my.broker-0"): (ip_address("192.0.2.1"), ip_address("2001:db8::1"))}
@@ -55,14 +55,6 @@ def requests(api: ApiWrites) -> Iterator[Requests]:
     made = Requests(api.access(), timeout=0.5)
     yield made
     made.close()
-
-
-def settled(requests: Requests) -> None:
-    until = time.monotonic() + 5
-    while requests.waiting():
-        assert time.monotonic() < until
-        time.sleep(0.001)
-    time.sleep(0.01)
 
 
 def test_it_is_written_once_and_then_once_a_second(api: ApiWrites, requests: Requests) -> None:

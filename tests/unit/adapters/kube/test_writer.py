@@ -17,7 +17,7 @@ from onehop.adapters.kube.writer import ServiceStatuses
 from onehop.model.desired import Report, ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.service import Condition, Key, Service
-from tests.fakes.api_writes import ApiWrites
+from tests.fakes.api_writes import ApiWrites, settled
 
 NAMES = ("broker-0", "broker-1", "broker-2")
 KEYS = tuple(Key("kafka", name) for name in NAMES)
@@ -88,8 +88,7 @@ class Ring:
 
     def settle(self) -> None:
         """Wait until nothing is under way, and see it."""
-        wait(lambda: self.requests.waiting() == 0)
-        time.sleep(0.01)
+        settled(self.requests)
         self.watch()
 
     def written(self) -> list[tuple[str, tuple[str, ...]]]:
