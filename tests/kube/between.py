@@ -66,14 +66,32 @@ class Between:
 
     async def _end(self) -> None:
         self._server.close()
-        own = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not own]
+        others = list(self._tasks)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports that were aborted end in the loop's next turns
+
+    def _mine(self, task: asyncio.Task[None] | None) -> None:
+        assert task is not None, "each connection is served in a task"
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server; who is cancelled meanwhile leaves none half open."""
+        opening = asyncio.ensure_future(
+            asyncio.open_connection(self._site.address, self._site.port, ssl=self._tls)
+        )
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            _, writer = await opening
+            writer.transport.abort()
+            raise
 
     async def _serve(self, near: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         far: asyncio.StreamWriter | None = None
+        self._mine(asyncio.current_task())
         try:
             while True:
                 request = await _request(near)
@@ -87,12 +105,8 @@ class Between:
                     to.write(fate)
                     continue
                 if far is None:
-                    answers, far = await asyncio.open_connection(
-                        self._site.address, self._site.port, ssl=self._tls
-                    )
-                    back = asyncio.create_task(self._back(answers, to))
-                    self._tasks.add(back)
-                    back.add_done_callback(self._tasks.discard)
+                    answers, far = await self._opened()
+                    self._mine(asyncio.create_task(self._back(answers, to)))
                 far.write(request)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
