@@ -6,22 +6,21 @@ oh-bfd-PID-N-router net0 == router [bridge br0 in oh-bfd-PID-N-switch] node == n
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import TypeVar
 
 from onehop.app.bfd_client import PROCESS, BfdClient, Fact
 from onehop.lab import namespace
+from tests.lab.loops import OnLoop
 
 T = TypeVar("T")
 ROUTER, ROUTER6, NODE, NODE6 = "192.0.2.254", "fd00::fe", "192.0.2.1", "fd00::1"
@@ -29,43 +28,24 @@ WAIT = 10.0
 _NUMBERS = itertools.count()
 
 
-class Node:
+class Node(OnLoop):
     """A `BfdClient` on a loop of its own; the process starts inside the namespace."""
+
+    patience = WAIT
 
     def __init__(self, path: File, command: Sequence[str] = PROCESS) -> None:
         self._command = command
         self.facts: list[tuple[float, Fact]] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,))
-        self._thread.start()
-        assert self._ready.wait(WAIT)
+        super().__init__(path)
 
-    def _run(self, path: File) -> None:
-        with namespace.entered(path):
-            self.client = BfdClient(on_fact=self._heard, loop=self._loop, command=self._command)
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
-            self.client.close()
-            self._loop.close()
+    def _begin(self) -> None:
+        self.client = BfdClient(on_fact=self._heard, loop=self._loop, command=self._command)
+
+    def _end(self) -> None:
+        self.client.close()
 
     def _heard(self, fact: Fact) -> None:
         self.facts.append((time.monotonic(), fact))
-
-    def call(self, what: Callable[[], T]) -> T:
-        """Do something on the loop."""
-
-        async def on_loop() -> T:
-            return what()
-
-        return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result(WAIT)
-
-    def close(self) -> None:
-        """End the loop, and with it the client."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(WAIT)
-        assert not self._thread.is_alive()
 
 
 @dataclass(slots=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
@@ -13,17 +11,17 @@ from typing import TypeVar
 from onehop.adapters.linux.link import Links
 from onehop.app.bgp import BgpPeers
 from onehop.app.bgp_peer import BgpFact
-from onehop.lab import namespace
 from onehop.model.bgp import PeerDesired
 from onehop.model.desired import Report
 from onehop.proto.bgp.status import PeerStatus, State
 from onehop.proto.bgp.terms import Restart
+from tests.lab.loops import OnLoop
 from tests.lab.wire import WAIT, eventually
 
 T = TypeVar("T")
 
 
-class Sessions:
+class Sessions(OnLoop):
     """The effector under test; every method may be called from the test's thread."""
 
     def __init__(
@@ -32,41 +30,26 @@ class Sessions:
         self.facts: list[BgpFact] = []
         self._listen_at = tuple((ip_address(address), 179) for address in listen_at)
         self._restart = restart
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,))
-        self._thread.start()
-        assert self._ready.wait(WAIT)
+        super().__init__(path)
 
-    def _run(self, path: Path) -> None:
-        with namespace.entered(path):
-            self._links = Links()
-            self._links.refresh()
-            self._peers = BgpPeers(
-                lambda name, fact: self.facts.append(fact),
-                listen_at=self._listen_at,
-                restart=self._restart,
-                loop=self._loop,
-            )
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
-            self._links.close()
-            self._loop.close()
+    def _begin(self) -> None:
+        self._links = Links()
+        self._links.refresh()
+        self._peers = BgpPeers(
+            lambda name, fact: self.facts.append(fact),
+            listen_at=self._listen_at,
+            restart=self._restart,
+            loop=self._loop,
+        )
 
-    def _call(self, what: Callable[[], T]) -> T:
-        async def on_loop() -> T:
-            return what()
-
-        return self._await(on_loop())
-
-    def _await(self, what: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(WAIT)
+    def _end(self) -> None:
+        self._links.close()
 
     def want(self, *peers: PeerDesired) -> Report:
-        return self._call(lambda: self._peers.sync(peers, self._links.links()))
+        return self.call(lambda: self._peers.sync(peers, self._links.links()))
 
     def statuses(self) -> Mapping[str, PeerStatus]:
-        return self._call(
+        return self.call(
             lambda: {p.desired.name: p.machine.describe() for p in self._peers.peers()}
         )
 
@@ -74,7 +57,7 @@ class Sessions:
         return self.statuses()[name]
 
     def problem(self) -> str:
-        return self._call(lambda: self._peers.peers()[0].problem)
+        return self.call(lambda: self._peers.peers()[0].problem)
 
     def up(self, name: str = "router", within: float = WAIT) -> PeerStatus:
         """Wait for the session to be established."""
@@ -92,8 +75,7 @@ class Sessions:
         return is_silent or "no answer" in self.problem()
 
     def close(self, *, graceful: bool = True, keep: bool = False) -> None:
+        """End the sessions, then the loop."""
         if self._thread.is_alive():
-            self._await(self._peers.close(graceful=graceful, keep=keep))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(WAIT)
-        assert not self._thread.is_alive()
+            self.wait_for(self._peers.close(graceful=graceful, keep=keep))
+        super().close()

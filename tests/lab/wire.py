@@ -8,16 +8,14 @@ own links, as the speaker feeds it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,10 +26,10 @@ from onehop.app.announcers import Announcers
 from onehop.app.driver import Fact
 from onehop.lab import namespace
 from onehop.model.desired import Announcement, Report
+from tests.lab.loops import WAIT, OnLoop
 
 T = TypeVar("T")
 CLIENT_MAC, NODE_MAC = "02:00:00:00:00:99", "02:00:00:00:01:01"
-WAIT = 15.0
 
 
 def eventually(look: Callable[[], T], holds: Callable[[T], bool] = bool, wait: float = WAIT) -> T:
@@ -45,29 +43,23 @@ def eventually(look: Callable[[], T], holds: Callable[[T], bool] = bool, wait: f
         time.sleep(0.01)
 
 
-class Speaker:
+class Speaker(OnLoop):
     """The effector under test, on a loop of its own inside a namespace."""
 
     def __init__(self, path: Path) -> None:
         self.facts: list[Fact] = []
         self.reports: list[Report] = []
         self._announcements: tuple[Announcement, ...] = ()
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(path,))
-        self._thread.start()
-        assert self._ready.wait(WAIT)
+        super().__init__(path)
 
-    def _run(self, path: Path) -> None:
-        with namespace.entered(path):
-            self.links = Links()
-            self.announcers = Announcers(on_fact=self.facts.append, loop=self._loop)
-            self._loop.add_reader(self.links.fileno(), self._links_changed)
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
-            self.announcers.close()
-            self.links.close()
-            self._loop.close()
+    def _begin(self) -> None:
+        self.links = Links()
+        self.announcers = Announcers(on_fact=self.facts.append, loop=self._loop)
+        self._loop.add_reader(self.links.fileno(), self._links_changed)
+
+    def _end(self) -> None:
+        self.announcers.close()
+        self.links.close()
 
     def _links_changed(self) -> None:
         if self.links.refresh():
@@ -77,15 +69,6 @@ class Speaker:
         report = self.announcers.sync(self._announcements, self.links.links())
         self.reports.append(report)
         return report
-
-    def call(self, what: Callable[[], T]) -> T:
-        """Do something on the loop."""
-
-        async def on_loop() -> T:
-            return what()
-
-        coroutine: Coroutine[None, None, T] = on_loop()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WAIT)
 
     def announce(self, *addresses: str, links: frozenset[str] | None = None) -> Report:
         """Want exactly these addresses."""
@@ -102,12 +85,6 @@ class Speaker:
     def counters(self, address: str) -> dict[str, int]:
         """The counters of one address, empty when it has none."""
         return self.call(self.announcers.counters).get(address, {})
-
-    def close(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(WAIT)
-        assert not self._thread.is_alive()
 
 
 @dataclass(slots=True)
