@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from onehop.adapters.telemetry import Log
-from onehop.app.bfd_client import BfdClient
+from onehop.app.bfd_client import BfdClient, path_to
 from onehop.model.address import IPAddress
 from onehop.model.bgp import PeerDesired
 from onehop.model.node import Link
@@ -73,9 +73,4 @@ def path_of(desired: PeerDesired, links: tuple[Link, ...]) -> Path:
     address = peer.address
     assert address is not None, "only a peer with an address has a path"
     is_near = any(address in own.network for link in links for own in link.addresses)
-    return Path(
-        peer=address,
-        local=peer.source,
-        link=peer.vrf or (peer.link if address.is_link_local else ""),
-        multihop=peer.ebgp_multihop or not (is_near or address.is_link_local),
-    )
+    return path_to(peer, address, peer.source, is_on_link=is_near or address.is_link_local)
