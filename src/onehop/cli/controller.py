@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onehop.app.controller import Controller
 
 
-@click.command()
+@click.command(short_help="Give Services their addresses.")
 @options.store
 @options.lb_class
 @options.metrics_address

@@ -15,7 +15,7 @@ from onehop.cli.reports import reports
 from onehop.model.service import Key
 
 
-@click.command()
+@click.command(short_help="Say why a Service stands as it does.")
 @click.argument("service", metavar="NS/NAME")
 @options.store
 @options.lb_class

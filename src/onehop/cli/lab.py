@@ -42,7 +42,7 @@ class _WithTour(click.Group):
         return tour
 
 
-@click.group(cls=_WithTour)
+@click.group(cls=_WithTour, short_help="Build the article's cluster on this machine.")
 def lab() -> None:
     """A whole cluster on this machine: nodes, pods, a client and a router."""
 

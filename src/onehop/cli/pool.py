@@ -15,7 +15,7 @@ def pool() -> None:
     """Look at the pools that Services get their addresses from."""
 
 
-@pool.command("list")
+@pool.command("list", short_help="Print how full every pool is.")
 @options.store
 @options.output
 def list_pools(*, where: StoreChoice, output: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PATIENCE = 8.0
 
 
-@click.command()
+@click.command(short_help="Print how the whole installation stands.")
 @options.store
 @options.lb_class
 @options.output

@@ -196,7 +196,9 @@ def _file(path: Path) -> _File:
     try:
         plain = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
         return msgspec.convert({} if plain is None else plain, _File)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise KubeConfigError(f"the kubeconfig {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise KubeConfigError(f"the kubeconfig {path} cannot be read: {error}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise KubeConfigError(f"{path} is no kubeconfig: {error}") from error
