@@ -35,7 +35,7 @@ def _rows(each: PoolForecast) -> list[tuple[str, ...]]:
                 each.pool.key.name if first else "",
                 ranges,
                 str(each.usage.used[family]),
-                str(each.free(family)),
+                str(each.usage.free(family)),
                 str(each.usage.capacity[family]),
                 str(each.usage.services) if first else "",
                 ("yes" if each.pool.auto_assign else "no") if first else "",
@@ -64,7 +64,7 @@ def pool_document(pools: Iterable[PoolForecast]) -> list[dict[str, object]]:
             "families": {
                 family.value: {
                     "used": each.usage.used[family],
-                    "free": each.free(family),
+                    "free": each.usage.free(family),
                     "total": each.usage.capacity[family],
                 }
                 for family in Family

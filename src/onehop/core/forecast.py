@@ -36,10 +36,6 @@ class PoolForecast:
     refused: str = ""
     days_left: float | None = None
 
-    def free(self, family: Family) -> int:
-        """Addresses that can still be given; never below 0, though what is held stays held."""
-        return max(0, self.usage.capacity[family] - self.usage.used[family])
-
 
 def forecasts(objects: Objects, now: datetime) -> tuple[PoolForecast, ...]:
     """Every pool by name; `now` has a time zone."""
@@ -88,7 +84,7 @@ def _forecast(
     family = max(Family, key=lambda each: usage.used[each])
     if span <= 0:
         return plain
-    left = plain.free(family) * span / len(recent)
+    left = usage.free(family) * span / len(recent)
     return PoolForecast(pool=pool, usage=usage, days_left=left)
 
 

@@ -1,18 +1,14 @@
-"""How much of each pool is used, counted as MetalLB counts it.
+"""How much of each pool is used, as the status of an IPAddressPool tells it.
 
-An address that several Services share counts once. A pool that avoids .0 and .255 has none of
-them to give. What is assigned is never part of what is available.
+What is assigned is never part of what is available, and no count exceeds what the API holds.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 
-from onehop.core.candidates import merged
-from onehop.core.sharing import V6
-from onehop.model.address import IPAddress
-from onehop.model.config import Pool
+from onehop.core.usage import PoolUsage, pool_usage
+from onehop.model.address import Family
 from onehop.model.desired import ServiceStatus
 from onehop.model.objects import Objects
 from onehop.model.pool_use import PoolUse
@@ -23,32 +19,13 @@ _MOST = (1 << 63) - 1
 
 def pools_used(objects: Objects, statuses: Mapping[Key, ServiceStatus]) -> Mapping[Key, PoolUse]:
     """The use of every pool, given what the Services' statuses ought to say."""
-    held: defaultdict[str, set[IPAddress]] = defaultdict(set)
-    for status in statuses.values():
-        if status.pool:
-            held[status.pool].update(status.addresses)
-    return {key: _use(pool, held[pool.key.name]) for key, pool in objects.pools.items()}
+    return {each.pool: _use(each) for each in pool_usage(objects.pools.values(), statuses)}
 
 
-def _use(pool: Pool, held: set[IPAddress]) -> PoolUse:
-    total4 = total6 = 0
-    for first, last in merged(pool):
-        if first >= V6:
-            total6 += last - first + 1
-        else:
-            total4 += last - first + 1
-            if pool.avoid_buggy_ips:
-                total4 -= _buggy(last) - _buggy(first - 1)
-    assigned4 = sum(each.version == 4 for each in held)
-    assigned6 = len(held) - assigned4
+def _use(usage: PoolUsage) -> PoolUse:
     return PoolUse(
-        assigned_ipv4=assigned4,
-        assigned_ipv6=assigned6,
-        available_ipv4=max(0, min(_MOST, total4 - assigned4)),
-        available_ipv6=max(0, min(_MOST, total6 - assigned6)),
+        assigned_ipv4=usage.used[Family.IPV4],
+        assigned_ipv6=usage.used[Family.IPV6],
+        available_ipv4=min(_MOST, usage.free(Family.IPV4)),
+        available_ipv6=min(_MOST, usage.free(Family.IPV6)),
     )
-
-
-def _buggy(last: int) -> int:
-    """How many IPv4 addresses up to `last` end in .0 or .255."""
-    return 2 * (last >> 8) + 1 + (last & 0xFF == 0xFF)

@@ -31,6 +31,10 @@ class PoolUsage:
     used: Mapping[Family, int] = field(default_factory=_none)
     services: int = 0
 
+    def free(self, family: Family) -> int:
+        """Addresses that can still be given; never below 0, though what is held stays held."""
+        return max(0, self.capacity[family] - self.used[family])
+
 
 def capacity(pool: Pool) -> Mapping[Family, int]:
     """How many addresses a pool can give, by family."""

@@ -30,7 +30,7 @@ def told(*services: Service, ranges: tuple[str, ...] = ("192.0.2.1-192.0.2.10",)
 
 def test_what_is_left_lasts_at_the_pace_of_those_that_came() -> None:
     found = told(born(10, "a", "192.0.2.1"), born(5, "b", "192.0.2.2"))
-    assert found.free(Family.IPV4) == 8
+    assert found.usage.free(Family.IPV4) == 8
     assert found.days_left == pytest.approx(40)  # two in ten days, eight left
 
 
