@@ -17,6 +17,7 @@ import msgspec
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.statuses import FIELD_MANAGER
 from onehop.adapters.kube.structs import Live
 from onehop.model.desired import ServiceStatus
 from onehop.model.reason import Problem, Severity
@@ -81,7 +82,7 @@ class Events:
             "note": note.encode()[:_NOTE].decode(errors="ignore"),
             "regarding": regarding,
         }
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldManager=onehop"
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events?fieldManager={FIELD_MANAGER}"
         name = ("Event", mark.digest())
         request = Request("POST", path, _encode(body))
         if not self._requests.submit(Lane.EVENT, name, request, self._ended, limit=_LIMIT):

@@ -26,7 +26,7 @@ from random import random
 
 import msgspec
 
-from onehop.adapters.kube.connection import Answer, Connection, LostError, Request
+from onehop.adapters.kube.connection import MERGE_PATCH, Answer, Connection, LostError, Request
 from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.requests import message
@@ -313,7 +313,7 @@ class Lease:
         # nobody's.
         body = {"metadata": {"resourceVersion": record.version}, "spec": spec}
         path = f"{self._collection}/{self._name}"
-        return Request("PATCH", path, _encode(body), "application/merge-patch+json")
+        return Request("PATCH", path, _encode(body), MERGE_PATCH)
 
     def _release(self, connection: Connection) -> None:
         record = self._election.record

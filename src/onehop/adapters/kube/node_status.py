@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.connection import MERGE_PATCH, Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.structs import UNREADABLE
 from onehop.adapters.service_status import (
@@ -37,7 +37,6 @@ from onehop.model.status import NodeStatuses
 
 _PLURALS = {"l2": "servicel2statuses", "bgp": "servicebgpstatuses"}
 _GROUP = f"/apis/{API_VERSION}"
-_MERGE = "application/merge-patch+json"
 _NAMED_ALONE = 20  # Services that a selector names; more of them, and everything is listed
 _CLEAR_AFTER = 0.5  # seconds in which take-overs are gathered before others' objects are listed
 _encode = msgspec.json.Encoder().encode
@@ -196,7 +195,7 @@ class NodeStatusObjects:
         self._there[place] = said
         patch = _encode({"status": body["status"]})
         main = f"{path}/status" if kind in self._split else path
-        change = Request("PATCH", main, patch, _MERGE)
+        change = Request("PATCH", main, patch, MERGE_PATCH)
         if have is not None:
             self._send(place, change, status)
             return
@@ -312,5 +311,5 @@ def _as_change(create: Request, place: _Place) -> Request:
     """The write of an object that turned out to be there already."""
     body = msgspec.json.decode(create.body)
     return Request(
-        "PATCH", f"{create.path}/{place[1]}", _encode({"status": body["status"]}), _MERGE
+        "PATCH", f"{create.path}/{place[1]}", _encode({"status": body["status"]}), MERGE_PATCH
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.connection import MERGE_PATCH, Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import FIELD_MANAGER
 from onehop.adapters.kube.structs import Live
@@ -35,7 +35,7 @@ class PoolAnnotation:
             "PATCH",
             f"{path}?fieldManager={FIELD_MANAGER}",
             msgspec.json.encode(body),
-            "application/merge-patch+json",
+            MERGE_PATCH,
         )
         self._requests.submit(Lane.REPORT, ("annotation", key), request, self._ended)
 

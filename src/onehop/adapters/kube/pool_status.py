@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.connection import MERGE_PATCH, Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.statuses import FIELD_MANAGER
 from onehop.adapters.kube.structs import UNREADABLE, Live
 from onehop.model.desired import ServiceStatus
 from onehop.model.objects import Objects
@@ -19,7 +20,6 @@ from onehop.model.pool_use import PoolUse
 from onehop.model.service import Key
 
 _SOON, _SPAN = 1.0, 5.0
-_MERGE = "application/merge-patch+json"
 Counting = Callable[[Objects, Mapping[Key, ServiceStatus]], Mapping[Key, PoolUse]]
 
 
@@ -107,4 +107,4 @@ def _write(key: Key, live: Live, use: PoolUse) -> Request:
     )
     body = msgspec.json.encode({"metadata": {"uid": live.uid}, "status": status})
     path = f"/apis/metallb.io/v1beta1/namespaces/{key.namespace}/ipaddresspools/{key.name}/status"
-    return Request("PATCH", f"{path}?fieldManager=onehop", body, _MERGE)
+    return Request("PATCH", f"{path}?fieldManager={FIELD_MANAGER}", body, MERGE_PATCH)

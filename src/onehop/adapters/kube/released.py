@@ -17,6 +17,7 @@ import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.statuses import applied
 from onehop.adapters.kube.structs import UNREADABLE
 from onehop.model.address import IPAddress
 from onehop.model.service import Key
@@ -64,8 +65,7 @@ def encoded(released: Mapping[Key, _Addresses], namespace: str) -> Request:
         "metadata": {"name": NAME, "namespace": namespace},
         "data": data,
     }
-    path = f"{released_path(namespace)}?fieldManager=onehop&force=true"
-    return Request("PATCH", path, msgspec.json.encode(body), "application/apply-patch+yaml")
+    return applied(released_path(namespace), body)
 
 
 class Released:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.connection import APPLY_PATCH, STRATEGIC_PATCH, Request
 from onehop.adapters.kube.structs import Live, LiveCondition
 from onehop.model.address import IPAddress
 from onehop.model.desired import ServiceStatus
@@ -22,8 +22,6 @@ from onehop.model.service import Condition, Key
 FIELD_MANAGER = "onehop"
 # The conditions that are ours: one that is not wanted any more is taken away.
 CONDITIONS = frozenset({"AddressAllocated", "FullySupported"})
-_APPLY = "application/apply-patch+yaml"  # JSON is YAML
-_MERGE = "application/strategic-merge-patch+json"
 # The answer is the whole object otherwise, managedFields and all.
 _BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _encode = msgspec.json.Encoder().encode
@@ -37,7 +35,7 @@ def status_path(key: Key) -> str:
 def applied(path: str, body: Mapping[str, object], manager: str = FIELD_MANAGER) -> Request:
     """A server-side apply that takes over what others have set of the same fields."""
     return Request(
-        "PATCH", f"{path}?fieldManager={manager}&force=true", _encode(body), _APPLY, _BRIEF
+        "PATCH", f"{path}?fieldManager={manager}&force=true", _encode(body), APPLY_PATCH, _BRIEF
     )
 
 
@@ -95,7 +93,7 @@ def _patch(
         "status": status | {"conditions": conditions},
     }
     path = f"{status_path(key)}?fieldManager={FIELD_MANAGER}"
-    return Request("PATCH", path, _encode(body), _MERGE, _BRIEF)
+    return Request("PATCH", path, _encode(body), STRATEGIC_PATCH, _BRIEF)
 
 
 def _gone(types: Iterable[str]) -> list[dict[str, object]]:
