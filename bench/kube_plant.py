@@ -56,6 +56,7 @@ class Plant:
     client: KubeClient
     programs: Path
     metallb: Path
+    nodes: tuple[str, ...] = NODES  # the name of each Node, as it stands on `n0`, `n1` and so on
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def where(self, name: str) -> Path:
@@ -135,6 +136,14 @@ class Plant:
         for each in objects:
             self.client.delete(self.client.path(each))
 
+    def rename(self, *names: str) -> None:
+        """Give the nodes other names, fewer than before if fewer are named; no speaker may run."""
+        for at, name in enumerate(self.nodes):
+            self.delete(node(name, ""), _speaker_pod(at, name))
+        self.nodes = names
+        for at, name in enumerate(names):
+            self.apply(node(name, lan_address(at)), _speaker_pod(at, name))
+
     def audit(self, *accounts: str) -> list[Object]:
         """What these ServiceAccounts, `namespace:name`, have asked for, oldest first."""
         users = {f"system:serviceaccount:{account}" for account in accounts}
@@ -164,19 +173,26 @@ class Plant:
 
 
 @contextlib.contextmanager
-def plant(programs: Path, metallb: Path) -> Iterator[Plant]:
-    """The plant, with the API server up, MetalLB's CRDs in it, and three Nodes; nothing else."""
+def plant(programs: Path, metallb: Path, nodes: tuple[str, ...] = NODES) -> Iterator[Plant]:
+    """The plant, with the API server up, MetalLB's CRDs in it, and the Nodes; nothing else."""
     root = RUN / f"plant-{os.getpid()}"
     root.mkdir(parents=True)
     net = Network(root=root, prefix=f"ohp{os.getpid()}-")
     old = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     made: Plant | None = None
     try:
-        _wire(net)
+        _wire(net, len(nodes))
         site = Site(directory=root / "kube", address=API, bind="0.0.0.0", netns=net.path("api"))
         server = KubeServer(site, programs)
         client = KubeClient(site, server.admin_token)
-        made = Plant(net=net, server=server, client=client, programs=programs, metallb=metallb)
+        made = Plant(
+            net=net,
+            server=server,
+            client=client,
+            programs=programs,
+            metallb=metallb,
+            nodes=nodes,
+        )
         server.start()
         _populate(made)
         yield made
@@ -188,7 +204,7 @@ def plant(programs: Path, metallb: Path) -> Iterator[Plant]:
         signal.signal(signal.SIGTERM, old)
 
 
-def _wire(net: Network) -> None:
+def _wire(net: Network, nodes: int) -> None:
     net.add("sw")
     for bridge in ("br0", "br1"):
         net.ip(
@@ -205,8 +221,8 @@ def _wire(net: Network) -> None:
         _plug(net, name, "eno1", "br0", f"{address}/24")
     net.add("api")
     _plug(net, "api", "eth0", "br1", f"{API}/24")
-    for at in range(len(NODES)):
-        _node(net, at)
+    for at in range(nodes):
+        _node(net, at, nodes)
 
 
 def _plug(net: Network, host: str, link: str, bridge: str, address: str, mac: str = "") -> None:
@@ -220,7 +236,7 @@ def _plug(net: Network, host: str, link: str, bridge: str, address: str, mac: st
     net.ip(host, *lines, f"address add {address} dev {link}", f"link set {link} up")
 
 
-def _node(net: Network, at: int) -> None:
+def _node(net: Network, at: int, nodes: int) -> None:
     name, pod = f"n{at}", f"p{at}"
     net.add(name)
     net.add(pod)
@@ -244,7 +260,7 @@ def _node(net: Network, at: int) -> None:
         f"route add default via {ROUTER}",
         *(
             f"route add 10.1.{other}.0/24 via {lan_address(other)}"
-            for other in range(len(NODES))
+            for other in range(nodes)
             if other != at
         ),
     )
@@ -259,10 +275,10 @@ def _node(net: Network, at: int) -> None:
 def _populate(made: Plant) -> None:
     for path in sorted((made.metallb / "config" / "crd" / "bases").glob("*.yaml")):
         made.apply(*(each for each in yaml.safe_load_all(path.read_text()) if each))
-    for at, name in enumerate(NODES):
-        made.apply(node(name, lan_address(at)))
     for each in [*metallb_objects(made.metallb), *onehop_objects()]:
         made.apply(each)
+    for at, name in enumerate(made.nodes):
+        made.apply(node(name, lan_address(at)), _speaker_pod(at, name))
 
 
 def node(name: str, address: str) -> Object:
@@ -279,7 +295,7 @@ def node(name: str, address: str) -> Object:
 
 
 def metallb_objects(programs: Path) -> Iterable[Object]:
-    """MetalLB's namespace, accounts, rights and the pods that it looks for."""
+    """MetalLB's namespace, accounts, rights and the pod that its controller looks for."""
     space = "metallb-system"
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}
     for account in ("controller", "speaker"):
@@ -293,9 +309,12 @@ def metallb_objects(programs: Path) -> Iterable[Object]:
         for subject in each.get("subjects", ()):
             subject["namespace"] = space
         yield each
-    yield _pod(space, "controller-0", "controller", NODES[0], API)
-    for at, name in enumerate(NODES):
-        yield _pod(space, f"speaker-{name}", "speaker", name, lan_address(at))
+    yield _pod(space, "controller-0", "controller", "", API)
+
+
+def _speaker_pod(at: int, name: str) -> Object:
+    """What a speaker of MetalLB looks for, its own and those of the others."""
+    return _pod("metallb-system", f"speaker-{name}", "speaker", name, lan_address(at))
 
 
 def onehop_objects() -> Iterable[Object]:
@@ -317,9 +336,10 @@ def _pod(space: str, name: str, component: str, where: str, address: str) -> Obj
     pod["spec"] = {
         "serviceAccountName": component,
         "automountServiceAccountToken": False,
-        "nodeName": where,
         "containers": [{"name": component, "image": "none"}],
     }
+    if where:
+        pod["spec"]["nodeName"] = where
     pod["status"] = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
     return pod
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.kube_plant import NODES, Plant, lan_address
+from bench.kube_plant import Plant, lan_address
 from bench.row import ROOT
 
 ONEHOP = str(ROOT / ".venv" / "bin" / "onehop")
@@ -121,8 +121,8 @@ def _their_speaker(plant: Plant, at: int, config: Path) -> tuple[list[str], dict
     ]
     return command, {
         "KUBECONFIG": str(config),
-        "METALLB_NODE_NAME": NODES[at],
-        "METALLB_POD_NAME": f"speaker-{NODES[at]}",
+        "METALLB_NODE_NAME": plant.nodes[at],
+        "METALLB_POD_NAME": f"speaker-{plant.nodes[at]}",
         "METALLB_NAMESPACE": METALLB.space,
         "METALLB_HOST": lan_address(at),
         "METALLB_ML_BIND_ADDR": lan_address(at),
@@ -135,7 +135,7 @@ def _their_speaker(plant: Plant, at: int, config: Path) -> tuple[list[str], dict
 def _our_speaker(plant: Plant, at: int, config: Path, *, datapath: bool) -> list[str]:
     state = plant.net.root / "state"
     state.mkdir(exist_ok=True)
-    command = [ONEHOP, "speaker", "--node-name", NODES[at], "--kubeconfig", str(config)]
+    command = [ONEHOP, "speaker", "--node-name", plant.nodes[at], "--kubeconfig", str(config)]
     command += ["--namespace", US.space, "--lb-class", OURS, "--state", str(state)]
     if datapath:
         return [*command, "--bpf-dir", str(pins(plant, at)), "--uplink", "eno1"]
@@ -154,7 +154,7 @@ def start_proxy(plant: Plant, at: int) -> int:
     command = [
         str(plant.programs / "kube-proxy"),
         "--proxy-mode=nftables",
-        f"--hostname-override={NODES[at]}",
+        f"--hostname-override={plant.nodes[at]}",
         f"--kubeconfig={config}",
         "--cluster-cidr=10.1.0.0/16",
         "--detect-local-mode=ClusterCIDR",
