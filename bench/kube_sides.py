@@ -150,22 +150,27 @@ def pins(plant: Plant, at: int) -> Path:
 def start_proxy(plant: Plant, at: int) -> int:
     """Start kube-proxy in nftables mode on a node; its process id."""
     config = plant.kubeconfig("kube-system", "kube-proxy")
-    plant.apply(_PROXY_RIGHTS)
-    command = [
-        str(plant.programs / "kube-proxy"),
+    plant.apply(PROXY_RIGHTS)
+    command = proxy_command(plant.programs, plant.nodes[at], config)
+    return plant.start(f"kube-proxy{at}", f"n{at}", command, sysfs=True).pid
+
+
+def proxy_command(programs: Path, node: str, config: Path) -> list[str]:
+    """kube-proxy in nftables mode for a node whose namespace shows its own links in /sys."""
+    return [
+        str(programs / "kube-proxy"),
         "--proxy-mode=nftables",
-        f"--hostname-override={plant.nodes[at]}",
+        f"--hostname-override={node}",
         f"--kubeconfig={config}",
-        "--cluster-cidr=10.1.0.0/16",
+        "--cluster-cidr=10.0.0.0/15",  # the pods of every bench
         "--detect-local-mode=ClusterCIDR",
         *_CONNTRACK,
         "--healthz-bind-address=127.0.0.1:10256",
         "--metrics-bind-address=127.0.0.1:10249",
     ]
-    return plant.start(f"kube-proxy{at}", f"n{at}", command, sysfs=True).pid
 
 
-_PROXY_RIGHTS: Mapping[str, Any] = {
+PROXY_RIGHTS: Mapping[str, Any] = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "kind": "ClusterRoleBinding",
     "metadata": {"name": "kube-proxy"},

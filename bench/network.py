@@ -97,6 +97,12 @@ class Network:
             raise RuntimeError(f"{' '.join(command)} in {name}: {err.strip() or out.strip()}")
         return out
 
+    def end(self, child: subprocess.Popen[str]) -> None:
+        """End a process that was started here."""
+        child.kill()
+        child.communicate()
+        self.children.remove(child)
+
     def load(self, name: str, *words: str, cpu: int) -> str:
         """One run of bench/load.py as a client."""
         return self.run(name, [sys.executable, "-IS", str(LOAD), *words], cpu=cpu)
@@ -132,7 +138,7 @@ def network(*nodes: str, clients: Sequence[str] = ("client",)) -> Iterator[Netwo
     try:
         _lan(net)
         for at, name in enumerate(clients):
-            _on_lan(net, Host(name=name, index=10 + at))
+            join(net, Host(name=name, index=10 + at))
         for at, name in enumerate(nodes):
             net.nodes[name] = Host(name=name, index=100 + at)
             _node(net, net.nodes[name])
@@ -157,7 +163,8 @@ def _lan(net: Network) -> None:
     )
 
 
-def _on_lan(net: Network, host: Host) -> None:
+def join(net: Network, host: Host) -> None:
+    """Give a host a namespace and a link on the LAN."""
     net.add(host.name)
     net.ip(
         "lan",
@@ -182,7 +189,7 @@ def _on_lan(net: Network, host: Host) -> None:
 
 
 def _node(net: Network, host: Host) -> None:
-    _on_lan(net, host)
+    join(net, host)
     pod = f"pod-{host.name}"
     net.add(pod)
     namespace.write_sysctls(net.path(host.name), {"net/ipv4/ip_forward": "1"})

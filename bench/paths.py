@@ -2,10 +2,10 @@
 
     client -- LAN -- direct:  pod's own address, routed by its node, no rules anywhere
                   -- fast:    the VIP at the pod's node, onehop's datapath, policy Local
-                  -- rules:   the VIP at the pod's node, nftables as kube-proxy writes them, Local
+                  -- rules:   the VIP at the pod's node, kube-proxy in nftables mode, policy Local
                   -- cluster: the VIP at a node that has no pod, onehop's datapath with SNAT,
                               policy Cluster, to direct's pod
-                  -- relay:   NodePort of a node that has no pod, nftables, to direct's pod
+                  -- relay:   NodePort of a node that has no pod, kube-proxy, to direct's pod
 
 Every path has nodes of its own, so nothing is loaded or unloaded between measurements, and the
 nodes differ in nothing else. A round measures each path once, in random order; a ratio is taken
@@ -21,33 +21,21 @@ import contextlib
 import random
 import socket
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
+from bench.kube_rules import served, write_rules
 from bench.network import CPUS, Network, network
 from bench.row import Measure, ratio
 from bench.served import Served, datapath
 from onehop.lab import namespace
-from onehop.lab.baseline import ruleset
-from onehop.model.node import Node
-from onehop.model.objects import Objects
-from onehop.model.service import (
-    Endpoint,
-    EndpointPort,
-    EndpointSlice,
-    Key,
-    Protocol,
-    Service,
-    ServicePort,
-    TrafficPolicy,
-)
+from onehop.model.service import Protocol
 
 VIP, RULES_VIP, CLUSTER_VIP = "192.168.200.241", "192.168.200.242", "192.168.200.243"
 PORT, BULK = 9096, 5201
 ETH_P_IP, ETH_P_ALL = 0x0800, 3
+KINDS = {"rr": PORT, "udp": PORT, "bulk": BULK}
 NODE_PORTS = {PORT: 30793, BULK: 30201}
 SECONDS = {"rr": 0.15, "crr": 0.2, "udp": 0.15, "up": 0.3}
 NAMES = {
@@ -58,8 +46,8 @@ NAMES = {
 }
 VERSUS = {
     "direct": "pod's own address, routed",
-    "rules": "nftables, kube-proxy's form, Local",
-    "relay": "NodePort through another node, nftables",
+    "rules": "kube-proxy, nftables mode, Local",
+    "relay": "NodePort through another node, kube-proxy",
 }
 Samples = dict[str, dict[str, list[float]]]
 
@@ -142,45 +130,13 @@ def _servers(net: Network) -> None:
 
 
 def _rules(net: Network) -> None:
-    """Give the nodes `rules` and `relay` what kube-proxy would, and the routes to direct's pod."""
+    """Give the nodes `rules` and `relay` kube-proxy's rules, and the routes to direct's pod."""
     direct = net.nodes["direct"]
-    load_rules(net, "rules", _objects(net, "rules", TrafficPolicy.LOCAL, RULES_VIP))
-    load_rules(net, "relay", _objects(net, "direct", TrafficPolicy.CLUSTER))
     for node in ("relay", "cluster"):
         net.ip(node, f"route add 10.0.{direct.index}.0/24 via {direct.address}")
-
-
-def _objects(net: Network, pod: str, policy: TrafficPolicy, vip: str = "") -> Objects:
-    """One Service with one endpoint: a LoadBalancer where it has a VIP, a NodePort otherwise."""
-    key = Key("bench", "server")
-    ports = ((Protocol.TCP, PORT), (Protocol.UDP, PORT), (Protocol.TCP, BULK))
-    service = Service(
-        key=key,
-        type="LoadBalancer" if vip else "NodePort",
-        traffic_policy=policy,
-        ports=tuple(
-            ServicePort(name=f"{at}", protocol=protocol, port=port, node_port=NODE_PORTS[port])
-            for at, (protocol, port) in enumerate(ports)
-        ),
-        ingress=(ip_address(vip),) if vip else (),
-    )
-    piece = EndpointSlice(
-        key=key,
-        service=key,
-        ports=tuple(
-            EndpointPort(name=f"{at}", protocol=protocol, port=port)
-            for at, (protocol, port) in enumerate(ports)
-        ),
-        endpoints=(Endpoint(addresses=(ip_address(net.nodes[pod].pod),), node=pod),),
-    )
-    return Objects(services={key: service}, slices={key: piece})
-
-
-def load_rules(net: Network, name: str, objects: Objects) -> None:
-    """Give a node kube-proxy's rules for these objects."""
-    node = Node(name=name, addresses=(ip_address(net.nodes[name].address),))
-    with namespace.entered(net.path(name)):
-        subprocess.run(["nft", "-f", "-"], input=ruleset(objects, node), text=True, check=True)
+    ports = {kind: (port, NODE_PORTS[port]) for kind, port in KINDS.items()}
+    objects = [*served(net.nodes["rules"], ports, RULES_VIP), *served(direct, ports)]
+    write_rules(net, ("rules", "relay"), objects)
 
 
 def _once(net: Network, path: str, target: tuple[str, int, int]) -> dict[str, float]:
