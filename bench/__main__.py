@@ -16,7 +16,7 @@ from bench.report import write_page
 from bench.row import Row, judged, write
 
 BENCHES = {
-    "paths": (25, "the VIP against direct, nftables and NodePort"),
+    "paths": (25, "the VIP against direct, kube-proxy and NodePort"),
     "shaped": (3, "three brokers behind links of 1 Gbit/s"),
     "program": (7, "nanoseconds of the BPF programs, by test-run"),
     "arp": (5, "ARP answers a second, and how fast"),
