@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from onehop.adapters.exposition import Metric
+from onehop.adapters.kube.event_kinds import KINDS, EventKind
 from onehop.app import bgp_metrics, controller_metrics, speaker_metrics
 from onehop.app.metrics import CONTROLLER, SPEAKER
 from onehop.cli.main import main
@@ -97,6 +98,37 @@ def _metric(metric: Metric) -> str:
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
+def events_page() -> str:
+    """What happened to an object, as `kubectl describe` and `kubectl events` show it."""
+    lines = [
+        GENERATED,
+        "# Events",
+        "",
+        "An Event is written when something becomes so, once. A restart that finds it so writes",
+        "none; an object that is still wrong gets another one when the server has forgotten the",
+        "first, mostly after an hour. Names in braces stand for what it is about, *code* for the",
+        "code of a [Reason](reasons.md). The last column: what MetalLB writes in its place.",
+        "",
+        "| type | reason | on | when | note | by | MetalLB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *map(_event, KINDS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _event(kind: EventKind) -> str:
+    cells = (
+        "Warning" if kind.is_warning else "Normal",
+        f"`{kind.reason}`" if kind.reason else "*code*",
+        kind.regarding,
+        kind.when,
+        f"`{kind.note}`",
+        kind.component,
+        kind.metallb or "nothing",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def conformance_page(folder: Path, title: str) -> str:
     """What the pages of one protocol show, clause by clause, in the order of the standards."""
     lines = [
@@ -155,6 +187,7 @@ def pages() -> Mapping[str, str]:
         "reference/reasons.md": reasons_page(),
         "reference/cli.md": cli_page(),
         "reference/metrics.md": metrics_page(),
+        "reference/events.md": events_page(),
     }
     for name, title in PROTOCOLS.items():
         found[f"conformance/{name}.md"] = conformance_page(PAGES / name, title)

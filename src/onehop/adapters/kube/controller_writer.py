@@ -24,8 +24,6 @@ from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
 from onehop.model.service import Key
 
-COMPONENT = "onehop-controller"
-
 
 class ControllerWriter:
     """What the store of a controller writes with.
@@ -50,7 +48,7 @@ class ControllerWriter:
     ) -> None:
         self._fence = fence
         self._requests = Requests(access, threads=threads, fence=fence)
-        events = Events(self._requests, component=COMPONENT, instance=instance)
+        events = Events(self._requests, instance=instance)
         telling: tuple[Telling, ...] = (ServiceEvents(events),)
         if annotate:
             telling = (*telling, PoolAnnotation(self._requests))

@@ -1,20 +1,29 @@
 """Events: what happened to an object, once each time it happens (events.k8s.io/v1).
 
 An Event follows from a change: of what a status said, or of what is wrong with an object. So a
-pass over unchanged objects makes none, nor does a restart. Their reasons are MetalLB's where it
-has one, else the code of our Reason. They go behind everything else, and when more wait than
-anybody would read they are dropped and counted.
+pass over unchanged objects makes none, nor does a restart. What each says is in `event_kinds`.
+They go behind everything else, and when more wait than anybody would read they are dropped and
+counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from onehop.adapters.kube.connection import Request
+from onehop.adapters.kube.event_kinds import (
+    ALLOCATION_FAILED,
+    CLEAR_ASSIGNMENT,
+    IP_ALLOCATED,
+    IP_REPLACED,
+    PARTLY_REFUSED,
+    PROBLEM,
+    EventKind,
+)
 from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import FIELD_MANAGER
@@ -38,31 +47,31 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Events:
-    """Sends Events in the name of one component."""
+    """Sends Events; `instance` is who sends them: a pod."""
 
     def __init__(
         self,
         requests: Requests,
         *,
-        component: str,
         instance: str,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._requests = requests
-        self._component = component
         self._instance = instance
         self._wall = wall
         self.dropped = 0
 
     def send(
-        self, regarding: Mapping[str, str], *, warning: bool, reason: str, action: str, note: str,
-        once: str = "",
+        self, kind: EventKind, regarding: Mapping[str, str], *, code: str = "", once: str = "",
+        **particulars: object,
     ) -> None:  # fmt: skip
         """Send an Event about an object; of those that are the same `once`, the server takes one.
 
-        That holds as long as the server keeps the first one, mostly an hour.
+        That holds as long as the server keeps the first one, mostly an hour. `code` is the reason
+        of a kind that has none of its own; `particulars` are what its note names.
         """
         now = self._wall()
+        reason, note = kind.reason or code, kind.note.format(**particulars)
         told = once or f"{now!r} {reason} {note}"
         mark = blake2b(f"{self._instance if not once else ''} {told}".encode(), digest_size=8)
         namespace = regarding.get("namespace") or "default"
@@ -74,11 +83,11 @@ class Events:
                 "namespace": namespace,
             },
             "eventTime": micro_instant(now),
-            "reportingController": self._component,
+            "reportingController": kind.component,
             "reportingInstance": self._instance[:128],
-            "action": action,
+            "action": kind.action,
             "reason": reason,
-            "type": "Warning" if warning else "Normal",
+            "type": "Warning" if kind.is_warning else "Normal",
             "note": note.encode()[:_NOTE].decode(errors="ignore"),
             "regarding": regarding,
         }
@@ -101,34 +110,38 @@ class ServiceEvents:
 
     def written(self, key: Key, before: Live, status: ServiceStatus) -> None:
         """A status was written over another."""
-        told = _told(before, status)
-        if told is not None:
-            warning, reason, note = told
+        kind = _kind_of(before, status)
+        if kind is not None:
             self._events.send(
+                kind,
                 _regarding("Service", key, before.uid),
-                warning=warning,
-                reason=reason,
-                action="Allocate",
-                note=note,
+                code=status.refusal.reason.code if status.refusal is not None else "",
+                addresses=_listed(map(str, status.addresses)),
+                before=_listed(_held(before)),
+                pool=status.pool,
+                refusal=status.refusal,
             )
 
 
-def _told(before: Live, status: ServiceStatus) -> tuple[bool, str, str] | None:
-    """Whether it is a warning, its reason and its note; None when nothing of note happened."""
-    old = [each.ip for each in before.ingress if each.ip]
-    new = [str(each) for each in status.addresses]
-    listed = _encode(new).decode()
+def _kind_of(before: Live, status: ServiceStatus) -> EventKind | None:
+    """What happened, if anything of note did."""
+    old, new = _held(before), [str(each) for each in status.addresses]
     if new and new != old:
-        since = f" in place of {_encode(old).decode()}" if old else ""
-        return False, "IPAllocated", f"Assigned IP {listed} from pool {status.pool}{since}"
-    refusal = status.refusal
+        return IP_REPLACED if old else IP_ALLOCATED
     if old and not new:
-        return True, "ClearAssignment", f"Released {_encode(old).decode()}: {refusal}"
+        return CLEAR_ASSIGNMENT
+    refusal = status.refusal
     if refusal is None or refusal.reason.severity is Severity.INFO or _said(before, status):
         return None
-    if new:
-        return True, refusal.reason.code, str(refusal)
-    return True, "AllocationFailed", f"Failed to allocate IP: {refusal}"
+    return PARTLY_REFUSED if new else ALLOCATION_FAILED
+
+
+def _held(live: Live) -> list[str]:
+    return [each.ip for each in live.ingress if each.ip]
+
+
+def _listed(addresses: Iterable[str]) -> str:
+    return _encode(list(addresses)).decode()
 
 
 def _said(before: Live, status: ServiceStatus) -> bool:
@@ -158,11 +171,10 @@ class ProblemEvents:
         if found is None:
             return  # about no object in particular: the log and ConfigurationState say it
         self._events.send(
+            PROBLEM,
             _regarding(kind, key, found.uid),
-            warning=problem.reason.severity is not Severity.INFO,
-            reason=problem.reason.code,
-            action="Validate",
-            note=": ".join(each for each in (problem.field, problem.detail) if each),
+            code=problem.reason.code,
+            problem=": ".join(each for each in (problem.field, problem.detail) if each),
             once=f"{found.uid} {found.generation} {problem}",
         )
 

@@ -54,7 +54,7 @@ def sink() -> Sink:
 @pytest.fixture
 def events(sink: Sink) -> Events:
     return Events(
-        sink, component="onehop-controller", instance="pod-a",  # type: ignore[arg-type]
+        sink, instance="pod-a",  # type: ignore[arg-type]
         wall=lambda: 1.5,
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_problem_is_told_when_it_turns_up(sink: Sink, events: Events) -> None:
 
 def test_another_controller_tells_it_under_the_same_name(sink: Sink, events: Events) -> None:
     ProblemEvents(events).tell(frozenset({problem()}), look)
-    other = Events(sink, component="onehop-controller", instance="b")  # type: ignore[arg-type]
+    other = Events(sink, instance="b")  # type: ignore[arg-type]
     ProblemEvents(other).tell(frozenset({problem()}), look)
     names = {body["metadata"]["name"] for _, body in sink.sent}
     assert len(names) == 1

@@ -1,0 +1,102 @@
+"""The kinds of Events: each reason, sentence and occasion, named once.
+
+What is sent is made from these, and docs/reference/events.md is printed from them. Reasons are
+MetalLB's where it has one for the occasion, so that whoever filters by them goes on finding them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventKind:
+    """One kind of Event.
+
+    An empty `reason` stands for the code of a Reason, which comes with the occasion. `note` is
+    the sentence, with the names of its particulars in braces. `metallb` is what MetalLB says
+    instead, empty when it says nothing.
+    """
+
+    component: str
+    regarding: str
+    is_warning: bool
+    reason: str
+    action: str
+    note: str
+    when: str
+    metallb: str = ""
+
+
+CONTROLLER = "onehop-controller"
+
+IP_ALLOCATED = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=False,
+    reason="IPAllocated",
+    action="Allocate",
+    note="Assigned IP {addresses} from pool {pool}",
+    when="it has addresses, and had none",
+    metallb="`IPAllocated`, without the pool",
+)
+IP_REPLACED = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=False,
+    reason="IPAllocated",
+    action="Allocate",
+    note="Assigned IP {addresses} from pool {pool} in place of {before}",
+    when="it has other addresses than before",
+    metallb="`IPAllocated`, without the pool and the old address",
+)
+CLEAR_ASSIGNMENT = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=True,
+    reason="ClearAssignment",
+    action="Allocate",
+    note="Released {before}: {refusal}",
+    when="its addresses were taken from it, and it has no others",
+    metallb="`ClearAssignment`, as Normal",
+)
+ALLOCATION_FAILED = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=True,
+    reason="AllocationFailed",
+    action="Allocate",
+    note="Failed to allocate IP: {refusal}",
+    when="it gets no address, and its status did not give this reason before",
+    metallb="`AllocationFailed`, `LoadBalancerFailed`, `nolbIPsIPFamily`, `noclusterIPsIPFamily` "
+    "or `not enough clusterips`",
+)
+PARTLY_REFUSED = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=True,
+    reason="",
+    action="Allocate",
+    note="{refusal}",
+    when="it has addresses, and something that it asks for cannot be done; its status did not "
+    "give this reason before",
+)
+PROBLEM = EventKind(
+    component=CONTROLLER,
+    regarding="Service or an object of `metallb.io`",
+    is_warning=True,
+    reason="",
+    action="Validate",
+    note="{problem}",
+    when="something in it is wrong, or contradicts another object",
+    metallb="nothing: its webhook refuses some of it, the log tells of the rest",
+)
+
+KINDS = (
+    IP_ALLOCATED,
+    IP_REPLACED,
+    CLEAR_ASSIGNMENT,
+    ALLOCATION_FAILED,
+    PARTLY_REFUSED,
+    PROBLEM,
+)
