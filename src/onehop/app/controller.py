@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from onehop.adapters.telemetry import Log
 from onehop.app.loop import Ring
 from onehop.app.ports import Leadership, Store
+from onehop.app.problem_log import ProblemLog
 from onehop.core.allocate import Allocator
 from onehop.core.validate import Validator
 from onehop.model.desired import ClusterDesired, Report
@@ -44,7 +45,7 @@ class Controller:
         self._allocator = Allocator(lb_class=lb_class)
         self._validator = Validator()
         self._problems: tuple[Problem, ...] = ()
-        self._told: frozenset[Problem] = frozenset()
+        self._told = ProblemLog(log)
         self.figures: RoundFigures | None = None
         self.decided: ClusterDesired | None = None
 
@@ -91,12 +92,7 @@ class Controller:
 
     def _tell(self, objects: Objects) -> None:
         self._problems = (*objects.problems, *self._validator.problems(objects))
-        now = frozenset(self._problems)
-        for problem in sorted(now - self._told, key=str):
-            self._log("problem", what=str(problem))
-        for problem in sorted(self._told - now, key=str):
-            self._log("solved", what=str(problem))
-        self._told = now
+        self._told.tell(self._problems)
 
     def _tell_changes(self, want: ClusterDesired) -> None:
         before = self.decided.statuses if self.decided is not None else {}

@@ -31,6 +31,7 @@ from onehop.app.ports import (
     Store,
     Telling,
 )
+from onehop.app.problem_log import ProblemLog
 from onehop.core.advertise import is_draining
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.snapshot import Snapshot
@@ -83,6 +84,7 @@ class Speaker:
         self._bgp = bgp or NoBgp()
         self._statuses = statuses or NoStatus()
         self._log = log
+        self._problems = ProblemLog(log)
         self._report_file = report_file
         self._end = end or End()
         self._conflicts: dict[str, int] = {}
@@ -96,6 +98,7 @@ class Speaker:
         """Decide on what is known now and carry it out."""
         begun = time.monotonic()
         snapshot = Snapshot(objects=self._store.objects(), links=self._links.links())
+        self._problems.tell(snapshot.objects.problems)
         want = self._decider.decide(snapshot)
         decided = time.monotonic()
         if not snapshot.complete:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from onehop.adapters.telemetry import Log
 from onehop.app.ports import Store
+from onehop.app.problem_log import ProblemLog
 from onehop.model.objects import Objects
-from onehop.model.reason import Problem
 
 if TYPE_CHECKING:
     from onehop.adapters.kube.kubeconfig import Access
@@ -113,15 +113,12 @@ def await_complete(store: Store, log: Log) -> None:
 
     A speaker that gave up instead would be started anew later and later by whoever restarts it.
     """
-    told: frozenset[Problem] = frozenset()
+    told = ProblemLog(log)
     waiting = select.poll()
     waiting.register(store.fileno(), select.POLLIN)
     store.refresh()
     while not store.objects().complete:
-        now = frozenset(store.objects().problems)
-        for problem in sorted(now - told, key=str):
-            log("problem", what=str(problem))
-        told = now
+        told.tell(store.objects().problems)
         waiting.poll()
         store.refresh()
 

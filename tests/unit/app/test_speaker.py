@@ -21,7 +21,7 @@ from onehop.model.desired import (
 )
 from onehop.model.node import Link
 from onehop.model.objects import Objects
-from onehop.model.reason import Reason, Refusal
+from onehop.model.reason import Problem, Reason, Refusal
 from onehop.model.service import Key
 from onehop.proto.machine import AddressConflict
 from tests.builders import (
@@ -203,6 +203,22 @@ def test_withdrawal_is_told(tmp_path: Path) -> None:
     speaker.round()
     assert world.calls[-2:] == ["announce", "shrink 1"]
     assert "withdrawn address=192.0.2.241" in log.getvalue()
+
+
+def test_what_is_wrong_with_the_store_is_told_and_takes_nothing_away(tmp_path: Path) -> None:
+    speaker, world, store, log = a_speaker(OBJECTS, tmp_path)
+    speaker.round()
+    before = list(world.calls)
+    away = Problem(source="", line=0, object="", field="", reason=Reason.API_UNREACHABLE,
+                   detail="gone since noon")  # fmt: skip
+    store.value = replace(OBJECTS, problems=(away,))
+    speaker.round()
+    assert world.calls[len(before) :] == before, "the same again"
+    assert "gone since noon" in log.getvalue()
+    assert "withdrawn" not in log.getvalue()
+    store.value = OBJECTS
+    speaker.round()
+    assert "solved" in log.getvalue()
 
 
 def test_failures_and_conflicts_are_written_for_explain(tmp_path: Path) -> None:
