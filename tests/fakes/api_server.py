@@ -83,6 +83,7 @@ class ApiServer:
         self.epoch = 0  # open watches end when it changes
         self.cutting = False
         self.silent = False
+        self.knows_its_past = False  # whether it refuses a version that is still to come
         self.token = ""
         self.bookmark_seconds = 0.0
         self._http: ThreadingHTTPServer | None = None
@@ -278,6 +279,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"kind": f"{name}List", "metadata": meta, "items": items[at:][:size]})
 
     def _watch(self, call: Call) -> None:
+        api = self.server_of
+        if api.knows_its_past and int(call.query["resourceVersion"]) > api.version:
+            self._send(504, status(504, "Too large resource version", reason="Timeout"))
+            return
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()

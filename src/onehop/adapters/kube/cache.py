@@ -161,19 +161,21 @@ class Shelf:
         return self._values
 
     def use(self, version: str) -> None:
-        """Objects come in this version of their kind from now on."""
-        self._decoder = self._decoded_as(version)
+        """Objects come in this version of their kind from now on, and may say something else."""
+        decoder = self._decoded_as(version)
+        if decoder is not self._decoder:
+            self._decoder = decoder
+            self.distrust()
 
     def distrust(self) -> None:
-        """The server may have gone back in time: no version of an object says anything now."""
+        """No version of an object says anything now, as when the server went back in time."""
         self._versions.clear()
 
-    def put(self, raw: msgspec.Raw) -> Key | None:
-        """An object was listed, added or modified; its key, None when it cannot be made out."""
+    def put(self, raw: msgspec.Raw) -> Key:
+        """An object was listed, added or modified; its key, as far as it can be made out."""
         head = self._decoder.head(raw)
         if isinstance(head, Problem):
-            self._cache.complain((self.source, head.object), (head,))
-            return None
+            return self._unreadable(self._decoder.called(raw), head)
         key = self._decoder.key(head.metadata)
         version = head.metadata.resource_version
         if version and self._versions.get(key) == version:
@@ -192,7 +194,9 @@ class Shelf:
     def drop(self, raw: msgspec.Raw) -> None:
         """An object was deleted."""
         head = self._decoder.head(raw)
-        if not isinstance(head, Problem):
+        if isinstance(head, Problem):
+            self.remove(self._decoder.called(raw))
+        else:
             self.remove(self._decoder.key(head.metadata))
 
     def keep_only(self, keys: set[Key]) -> None:
@@ -233,6 +237,12 @@ class Shelf:
         else:
             self._values[key] = found.value
         self._cache.put(self._kind, key, found.value)
+
+    def _unreadable(self, key: Key, why: Problem) -> Key:
+        self._versions.pop(key, None)
+        self._troubled.add(key)
+        self._cache.complain((self.source, key), (why,))
+        return key
 
     def _untroubled(self, key: Key) -> None:
         if key in self._troubled:

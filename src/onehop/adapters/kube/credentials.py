@@ -25,6 +25,7 @@ from onehop.adapters.kube.structs import UNREADABLE
 _READ_AGAIN = 60.0  # seconds; client-go's period
 _PLUGIN_SECONDS = 30.0
 _BEFORE_EXPIRY = 30.0
+_AT_LEAST = 10.0  # a clock that is ahead of the plugin's must not run it for each request
 
 
 class KubeConfigError(Exception):
@@ -127,11 +128,17 @@ class Plugin:
     """A program that prints credentials."""
 
     def __init__(
-        self, spec: PluginSpec, *, folder: Path, show: Callable[[bytes, bytes], None]
+        self,
+        spec: PluginSpec,
+        *,
+        folder: Path,
+        show: Callable[[bytes, bytes], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._spec = spec
         self._folder = folder
         self._show = show
+        self._clock = clock
         self._lock = threading.Lock()
         self._header = ""
         self._until = 0.0
@@ -143,7 +150,7 @@ class Plugin:
             KubeConfigError: when the program fails.
         """
         with self._lock:
-            if time.time() >= self._until:
+            if self._clock() >= self._until:
                 self._run()
             return self._header
 
@@ -185,7 +192,8 @@ class Plugin:
             self._show(status.client_certificate_data.encode(), status.client_key_data.encode())
         self._header = f"Bearer {status.token}" if status.token else ""
         expiry = status.expiration_timestamp
-        self._until = expiry.timestamp() - _BEFORE_EXPIRY if expiry else float("inf")
+        until = expiry.timestamp() - _BEFORE_EXPIRY if expiry else float("inf")
+        self._until = max(until, self._clock() + _AT_LEAST)
 
 
 def show_certificate(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

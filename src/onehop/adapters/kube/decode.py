@@ -48,7 +48,7 @@ class Decoder:
             return self._head.decode(raw)
         except UNREADABLE as error:
             fault = self._fault(raw, str(error))
-            return self._problem(fault, self._called(raw))
+            return self._problem(fault, self.called(raw))
 
     def key(self, meta: Meta) -> Key:
         """The object's key."""
@@ -92,7 +92,7 @@ class Decoder:
         except UNREADABLE:
             return Fault(path=(), detail=message)
 
-    def _called(self, raw: msgspec.Raw) -> Key:
+    def called(self, raw: msgspec.Raw) -> Key:
         """The key of an object whose metadata is not in order, as far as it can be made out."""
         try:
             plain = msgspec.json.decode(raw)

@@ -61,6 +61,7 @@ class Reader:
         if recall is not None:
             self._unsettled.add(_KEPT)
         self._lost: set[Source] = set()
+        self._unread: dict[Source, float] = {}  # since when
         self.lost_at: float | None = None
         self._group: asyncio.TaskGroup
         self._pace: Pace
@@ -101,16 +102,25 @@ class Reader:
     def _reflect(self, shelf: Shelf) -> asyncio.Task[None]:
         reflector = Reflector(
             shelf,
-            Channel(self._access, answer_seconds=self._timing.answer),
+            self._channel(),
             watcher=self,
             pace=self._pace,
             timing=self._timing,
         )
         return self._group.create_task(reflector.run())
 
+    def _channel(self) -> Channel:
+        timing = self._timing
+        return Channel(
+            self._access,
+            answer_seconds=timing.answer,
+            connect_seconds=timing.connect,
+            keepalive=timing.keepalive,
+        )
+
     async def _remember(self, recall: Recall) -> None:
         """Read once what was released before this process began."""
-        channel = Channel(self._access, answer_seconds=self._timing.answer)
+        channel = self._channel()
         try:
             answer, body = await self._recalled(channel, recall.path)
         finally:
@@ -147,26 +157,48 @@ class Reader:
     def refused(self, shelf: Shelf, reason: Reason, detail: str) -> None:
         """The source cannot be read, though the server answers."""
         self._cache.complain(shelf.source, (problem(shelf.source.about, reason, detail),))
+        self._unread.setdefault(shelf.source, time.monotonic())
+        self._answered(shelf)
         self._cache.flush()
 
     def lost(self, shelf: Shelf, why: str) -> None:
         """The server cannot be reached."""
         if not self._lost:
-            self.lost_at = time.monotonic()
             since = instant(time.time())
             detail = f"{self._access.server} has not answered since {since}: {why}"
             self._cache.complain(_SERVER, (problem("", Reason.API_UNREACHABLE, detail),))
             self._cache.flush()
         self._lost.add(shelf.source)
+        self._unread.setdefault(shelf.source, time.monotonic())
+        self._judge()
 
     def fine(self, shelf: Shelf) -> None:
         """The source is read."""
+        self._forget(shelf)
+        self._cache.flush()
+
+    def _forget(self, shelf: Shelf) -> None:
+        """Nothing is wrong with this source any more."""
         self._cache.complain(shelf.source)
+        self._unread.pop(shelf.source, None)
+        self._answered(shelf)
+
+    def _answered(self, shelf: Shelf) -> None:
+        """The server answers who reads this source, well or not."""
         self._lost.discard(shelf.source)
         if not self._lost:
-            self.lost_at = None
             self._cache.complain(_SERVER)
-        self._cache.flush()
+        self._judge()
+
+    def _judge(self) -> None:
+        """Since when nothing new is heard: of a server that is away, or that refuses all."""
+        unread = self._unread
+        if self._lost:
+            self.lost_at = min(unread[source] for source in self._lost)
+        elif all(shelf.source in unread for shelf in self._shelves):
+            self.lost_at = max(unread.values())
+        else:
+            self.lost_at = None
 
     def _settle(self, what: Source | str) -> None:
         if what in self._unsettled:
@@ -185,8 +217,7 @@ class Reader:
             shelf, task = self._secrets.pop(key)
             task.cancel()
             shelf.clear()
-            self._cache.complain(shelf.source)
-            self._lost.discard(shelf.source)
+            self._forget(shelf)
             self._settle(shelf.source)
         for key in wanted - self._secrets.keys():
             shelf = Shelf(secret_source(key), self._cache)

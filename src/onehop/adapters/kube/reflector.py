@@ -21,7 +21,7 @@ import msgspec
 
 from onehop.adapters.kube.cache import Shelf
 from onehop.adapters.kube.structs import UNREADABLE, Bookmark, Event, Page, Status
-from onehop.adapters.kube.watch import Answer, Channel, LostError, QuietError
+from onehop.adapters.kube.watch import KEEPALIVE, Answer, Channel, LostError, QuietError
 from onehop.model.reason import Reason
 from onehop.model.service import Key
 
@@ -37,6 +37,8 @@ class Timing:
     """All spans, in seconds, and the size of a page."""
 
     answer: float = 30.0
+    connect: float = 5.0
+    keepalive: tuple[int, int, int] = KEEPALIVE
     inactivity: float = 100.0  # bookmarks come every 60 s
     watch: tuple[float, float] = (300.0, 590.0)
     brief: float = 1.0  # a watch that ends sooner with no event was none
@@ -44,6 +46,7 @@ class Timing:
     last_pause: float = 3.0  # so that all are back within 5 s after the server is
     first_slow: float = 1.0  # for what needs a person
     last_slow: float = 30.0
+    obeyed: float = 30.0  # the longest Retry-After that is: one said in error must not blind us
     enough: int = 8  # errors in a row after which others need not wait for this kind
     spacing: float = 0.25  # between tries of all reflectors while the server is away
     page: int = 500
@@ -148,8 +151,9 @@ class Reflector:
         self._highest = 0  # the highest version seen, to notice a server that went back
         self._unsure = False  # whether it may have gone back
         self._connects = 0  # of the channel, when the server's version was looked at
+        # In a row: a watch that stands a while, or brings anything, ends the row.
         self._failures = 0
-        self._gone = 0  # times that the version was gone since anything was heard
+        self._gone = 0  # times that the version was gone
         self._paged = True
 
     async def run(self) -> None:
@@ -171,7 +175,6 @@ class Reflector:
             self._version = ""
             self._gone += 1
             if self._gone > 2:
-                self._failures += 1
                 await self._sleep(self._backoff())
         except RefusedError as error:
             await self._refused(error)
@@ -194,9 +197,7 @@ class Reflector:
             if first:
                 self._look_at(page.metadata.resource_version)
             for raw in page.items or ():
-                key = self._shelf.put(raw)
-                if key is not None:
-                    keys.add(key)
+                keys.add(self._shelf.put(raw))
             self._watcher.heard(self._shelf)
             first, after = False, page.metadata.continue_ or ""
             await asyncio.sleep(0)
@@ -205,7 +206,7 @@ class Reflector:
         self._version = page.metadata.resource_version
         self._unsure = False
         self._connects = self._channel.connects
-        self._fine()
+        self._watcher.fine(self._shelf)
         self._watcher.settled(self._shelf)
         self._watcher.heard(self._shelf)
 
@@ -233,7 +234,6 @@ class Reflector:
 
     async def _watch(self) -> None:
         """Hear events until the server ends the watch, which it does every few minutes."""
-        began = time.monotonic()
         seconds = self._jitter(*self._timing.watch)
         path = (
             f"{self._source.path(self._served)}&watch=1&allowWatchBookmarks=true"
@@ -244,7 +244,20 @@ class Reflector:
             self._unsure = True
             self._channel.close()
             return
-        self._fine(steady=False)
+        self._watcher.fine(self._shelf)
+        steady = time.monotonic() + self._timing.brief
+        try:
+            heard = await self._hear(answer)
+        finally:
+            if time.monotonic() >= steady:
+                self._failures = self._gone = 0
+        if not heard and time.monotonic() < steady:
+            raise LostError("the server ends each watch at once")
+        if self._served != self._source.versions[0]:
+            self._serve(self._source.versions[0])  # by now it may be there
+
+    async def _hear(self, answer: Answer) -> bool:
+        """Take over all events of a watch; whether there were any."""
         heard, rest = False, b""
         async with aclosing(self._channel.pieces(answer, self._timing.inactivity)) as pieces:
             async for piece in pieces:
@@ -255,8 +268,7 @@ class Reflector:
                     heard = True
                     self._failures = self._gone = 0
                     self._watcher.heard(self._shelf)
-        if not heard and time.monotonic() - began < self._timing.brief:
-            raise LostError("the server ends each watch at once")
+        return heard
 
     def _event(self, line: bytes) -> None:
         try:
@@ -301,19 +313,17 @@ class Reflector:
         """The server answers, and does not give what was asked for."""
         if error.status == _MISSING and self._another_version():
             return
-        self._version = "" if error.status == _MISSING else self._version
+        if error.status == _MISSING or self._served != self._source.versions[0]:
+            self._serve(self._source.versions[0])
         detail = f"{error.why or 'no reason given'} (HTTP {error.status})"
         if error.status >= 500 or error.status in (_THROTTLED, _UNAUTHORIZED):
+            if error.status >= 500:
+                self._unsure = True  # it may be asked for a version that it has not reached yet
             if self._failures:
                 self._watcher.refused(self._shelf, Reason.KIND_REFUSED, detail)
             if self._failures >= self._timing.enough and not self._source.essential:
                 self._watcher.settled(self._shelf)
-            pause = self._backoff()
-            if error.retry_after:
-                await self._sleep(max(pause, error.retry_after))
-                return
-            self._pace.failed()
-            await self._pace.pause(pause)
+            await self._wait(error.retry_after)
             return
         reason = Reason.KIND_MISSING if error.status == _MISSING else Reason.KIND_REFUSED
         self._watcher.refused(self._shelf, reason, detail)
@@ -321,14 +331,28 @@ class Reflector:
             self._watcher.settled(self._shelf)
         await self._sleep(self._backoff(self._timing.first_slow, self._timing.last_slow))
 
+    async def _wait(self, retry_after: float | None) -> None:
+        """As long as the server asks, within reason, or longer each time."""
+        pause = self._backoff()
+        if retry_after:
+            await self._sleep(max(pause, min(retry_after, self._timing.obeyed)))
+            return
+        self._pace.failed()
+        await self._pace.pause(pause)
+
     def _another_version(self) -> bool:
         """Whether there is another version of the kind to try before it counts as missing."""
         versions = self._source.versions
         index = versions.index(self._served) + 1
-        self._served = versions[index % len(versions)]
-        self._shelf.use(self._served)
-        self._version = ""
-        return index < len(versions)
+        if index == len(versions):
+            return False
+        self._serve(versions[index])
+        return True
+
+    def _serve(self, version: str) -> None:
+        """Read the kind in another version, from a list on."""
+        self._served, self._version = version, ""
+        self._shelf.use(version)
 
     async def _lost(self, error: LostError) -> None:
         self._unsure = True
@@ -346,11 +370,6 @@ class Reflector:
         pause = min(last, first * float(1 << min(self._failures, 10)))
         self._failures += 1
         return pause * self._jitter(0.5, 1.0)
-
-    def _fine(self, *, steady: bool = True) -> None:
-        if steady:
-            self._failures = 0
-        self._watcher.fine(self._shelf)
 
 
 def _number(version: str) -> int:

@@ -19,15 +19,8 @@ from onehop.adapters.kube.kubeconfig import Access
 from onehop.model.address import host_port
 
 _PIECE = 1 << 18
-# A peer that vanished is noticed after about twenty seconds, with no byte of ours under way.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-)
+# Seconds of silence before the peer is probed, between two probes, and how many go unanswered.
+KEEPALIVE = (10, 5, 2)
 
 
 class LostError(Exception):
@@ -112,11 +105,25 @@ class Answer:
 
 
 class Channel:
-    """Connects when it is asked something, and keeps the connection while answers end well."""
+    """Connects when it is asked something, and keeps the connection while answers end well.
 
-    def __init__(self, access: Access, *, answer_seconds: float = 30.0) -> None:
+    A peer that vanished is noticed by its silence to probes, with no byte of ours under way. While
+    none is there, many short tries to connect notice its return sooner than one long one, whose
+    own tries the kernel makes ever more seldom.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        answer_seconds: float = 30.0,
+        connect_seconds: float = 5.0,
+        keepalive: tuple[int, int, int] = KEEPALIVE,
+    ) -> None:
         self._access = access
         self._patience = answer_seconds
+        self._connect_patience = connect_seconds
+        self._options = _options(*keepalive)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._rest = b""
@@ -124,7 +131,7 @@ class Channel:
         self._host = host_port(access.host, access.port)
 
     async def ask(self, path: str, accept: str = "application/json") -> Answer:
-        """Send a GET and read the head of the answer; a 401 is tried once more, freshly read.
+        """Send a GET and read the head of the answer; after a 401 also with newer credentials.
 
         Raises:
             LostError: when there is none in time.
@@ -132,13 +139,10 @@ class Channel:
         try:
             authorization = self._access.authorization()
             answer = await self._once(path, accept, authorization)
-            if answer.status == 401:
-                await self.body(answer)
-                if self._access.renew(authorization):
-                    # A new connection, since a client certificate may be what was renewed.
-                    self.close()
-                    authorization = self._access.authorization()
-                answer = await self._once(path, accept, authorization)
+            if answer.status == 401 and self._access.renew(authorization):
+                # A new connection, since a client certificate may be what was renewed.
+                self.close()
+                answer = await self._once(path, accept, self._access.authorization())
             return answer
         except KubeConfigError as error:
             raise LostError(str(error)) from error
@@ -234,16 +238,21 @@ class Channel:
 
     async def _connect(self) -> None:
         access = self._access
-        self._reader, self._writer = await asyncio.open_connection(
-            access.host,
-            access.port,
-            limit=_PIECE,
-            ssl=access.tls,
-            server_hostname=access.server_name if access.tls else None,
-        )
+        try:
+            async with asyncio.timeout(self._connect_patience):
+                self._reader, self._writer = await asyncio.open_connection(
+                    access.host,
+                    access.port,
+                    limit=_PIECE,
+                    ssl=access.tls,
+                    server_hostname=access.server_name if access.tls else None,
+                )
+        except TimeoutError:
+            why = f"no connection in {self._connect_patience:g} s"
+            raise LostError(f"{self._host}: {why}") from None
         self.connects += 1
         own = self._writer.get_extra_info("socket")
-        for level, option, value in _KEEPALIVE:
+        for level, option, value in self._options:
             own.setsockopt(level, option, value)
 
     async def _head(self) -> bytes:
@@ -269,3 +278,15 @@ class Channel:
             self._access, self._host, "GET", path, accept=accept, authorization=authorization
         )
         return f"{head}\r\n".encode()
+
+
+def _options(idle: int, interval: int, count: int) -> tuple[tuple[int, int, int], ...]:
+    """Options of a socket whose peer is given up after `count` probes without an answer."""
+    return (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * (idle + interval * count)),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    )

@@ -71,6 +71,27 @@ def test_an_object_without_a_name_is_named_as_far_as_it_can_be(
     assert (problem.object, problem.field) == ("Service shop/7", "metadata.name")
 
 
+def test_a_status_that_cannot_be_read_takes_no_service_away(api: ApiServer, opened: Open) -> None:
+    api.put(service("web", "192.0.2.1"))
+    store = opened()
+    store.refresh()
+    before = store.objects().services[WEB]
+    odd = service()
+    odd["status"]["conditions"] = "fine"
+    api.put(odd)
+    objects = eventually(store, lambda o: o.problems)
+    assert objects.services[WEB] is before
+    assert "Service shop/web status.conditions" in str(objects.problems[0])
+    api.compact()
+    api.end_watches()
+    eventually(store, lambda _: len(api.requests("services", watch=False)) == 2)
+    eventually(store, lambda _: len(api.requests("services", watch=True)) >= 3)
+    store.refresh()
+    assert store.objects().services[WEB] is before, "listed, and still not readable"
+    api.delete("Service", "shop", "web")
+    assert eventually(store, lambda o: not o.services).problems == ()
+
+
 def test_fields_that_are_null_or_unknown_are_let_through(api: ApiServer, opened: Open) -> None:
     empty = slice_("empty")
     empty["endpoints"] = empty["ports"] = None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -48,14 +51,14 @@ def test_a_token_file_has_to_be_there_at_first(tmp_path: Path) -> None:
         TokenFile(tmp_path / "none")
 
 
-def plugin(tmp_path: Path, body: str) -> Plugin:
+def plugin(tmp_path: Path, body: str, clock: Callable[[], float] = time.time) -> Plugin:
     file = tmp_path / "plugin"
     file.write_text(f"#!/bin/sh\n{body}\n")
     file.chmod(0o755)
     spec = PluginSpec(
         command="./plugin", api_version=V1, args=["get"], env=[{"name": "WHO", "value": "me"}]
     )
-    return Plugin(spec, folder=tmp_path, show=lambda certificate, key: None)
+    return Plugin(spec, folder=tmp_path, show=lambda certificate, key: None, clock=clock)
 
 
 def answer(**status: object) -> str:
@@ -75,10 +78,17 @@ def test_a_plugin_is_run_once_until_its_token_is_refused(tmp_path: Path) -> None
 
 def test_a_plugin_is_run_again_when_its_token_has_expired(tmp_path: Path) -> None:
     text = answer(token="t", expirationTimestamp="2020-01-01T00:00:00Z")
-    found = plugin(tmp_path, f"echo run >> {tmp_path}/runs; echo '{text}'")
-    found.authorization()
-    found.authorization()
-    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+    now = [0.0]
+    body = f"echo run >> {tmp_path}/runs; echo '{text}'"
+    found = plugin(tmp_path, body, clock=lambda: now[0])
+    expiry = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    for now[0] in (expiry - 3600, expiry - 31, expiry - 30, expiry + 3600):
+        found.authorization()
+    assert (tmp_path / "runs").read_text() == "run\n" * 3
+    # Our clock is an hour ahead: what it gives has expired at once.
+    for now[0] in (expiry + 3609, expiry + 3610, expiry + 3611):
+        found.authorization()
+    assert (tmp_path / "runs").read_text() == "run\n" * 4
 
 
 @pytest.mark.parametrize(
