@@ -25,6 +25,7 @@ BENCHES = {
     "bfd": (20, "BFD: a loss until the router moves, and ten minutes beside a busy speaker"),
     "bgp": (10, "three speakers to one router, until its kernel shows the next hops"),
     "kube": (100, "a Service written to a real API server, until it has its address"),
+    "kube_speaker": (24, "an EndpointSlice written to an API server, to the wire and the kernel"),
 }
 
 

@@ -15,9 +15,9 @@ CPU each.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +25,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from bench.clocks import Words, arp_wire, frames, sender
 from bench.network import CPUS, Network, network
 from bench.row import ROOT, Measure, percentile
-from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.bpf.tables import Tables
 from onehop.lab import namespace
-from onehop.model.service import Frontend, Protocol
 
 ONEHOP = str(ROOT / ".venv" / "bin" / "onehop")
 SIZES = (20, 10_000)
@@ -39,8 +38,6 @@ PORT = 9096
 SETTLE = 0.06
 LONGEST = 3.0
 FIRST_ADDRESS = int(IPv4Address("10.200.0.1"))
-ARP = 0x0806
-SO_TIMESTAMPNS = 35
 
 
 @dataclass(slots=True)
@@ -62,7 +59,7 @@ def run(rounds: int) -> list[Measure]:
             bench.allocate()
             for node, cpu in (("a", CPUS[0]), ("b", CPUS[-1])):
                 up.enter_context(bench.speaker(node, cpu))
-            wire = up.enter_context(bench.wire())
+            wire = up.enter_context(arp_wire(net.path("client")))
             bench.settle(wire)
             samples = bench.measure(wire, rounds)
             measures += _rows(samples, services)
@@ -168,18 +165,6 @@ class Bench:
         finally:
             namespace.unmount(place)
 
-    @contextlib.contextmanager
-    def wire(self) -> Iterator[socket.socket]:
-        """The client's link, with the kernel's time on every ARP frame."""
-        with namespace.entered(self.net.path("client")):
-            link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP))
-            link.bind(("eno1", ARP))
-        link.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        link.setblocking(False)
-        with link:
-            yield link
-
     def settle(self, wire: socket.socket) -> None:
         """Wait until both maps hold every frontend and the last announcement was repeated."""
         deadline = time.monotonic() + 300
@@ -189,7 +174,7 @@ class Bench:
             time.sleep(0.5)
         quiet = time.monotonic()
         while time.monotonic() - quiet < 3.0:
-            if sum(1 for _ in _frames(wire)):
+            if sum(1 for _ in frames(wire)):
                 quiet = time.monotonic()
             time.sleep(0.1)
 
@@ -206,15 +191,15 @@ class Bench:
     def measure(self, wire: socket.socket, rounds: int) -> Samples:
         """Move one endpoint after the other to b, and back as soon as b has announced it."""
         samples = Samples()
-        watch = _Words(self.pins("b"))
+        watch = Words(self.pins("b"))
         for number in range(rounds):
             at = number * 7919 % self.services
             time.sleep(SETTLE)
-            for _ in _frames(wire):
+            for _ in frames(wire):
                 pass
-            word = watch.place(_vip(at))
+            word = watch.place(_vip(at), PORT)
             start = self.place(at, "b")
-            frame, stored = self._seen(wire, at, "b", start, lambda w=word: watch.filled(w))
+            frame, stored = self._seen(wire, at, "b", start, functools.partial(watch.filled, word))
             samples.to_frame.append(frame)
             samples.to_map.append(stored)
             start = self.place(at, "a")
@@ -231,13 +216,13 @@ class Bench:
         filled: Callable[[], bool],
     ) -> tuple[float, float]:
         """Milliseconds until the node's first frame, and until `filled` was seen to hold."""
-        mac, vip = bytes.fromhex(self.net.nodes[node].mac.replace(":", "")), _vip(at).packed
+        owner = sender(self.net.nodes[node].mac, _vip(at))
         announced = stored = 0
         while not (announced and stored):
             if not stored and filled():
                 stored = time.time_ns()
-            for stamp, frame in _frames(wire):
-                if not announced and stamp > start and frame[22:32] == mac + vip:
+            for stamp, frame in frames(wire):
+                if not announced and stamp > start and frame[22:32] == owner:
                     announced = stamp
             if time.time_ns() - start > LONGEST * 1e9:
                 # What never came is counted with the longest time, so that no percentile hides it.
@@ -255,36 +240,6 @@ class Bench:
             unit="MB",
             versus=_count(self.services),
         )
-
-
-class _Words:
-    """The service words of a node's pinned map, read as the program reads them."""
-
-    def __init__(self, pins: Path) -> None:
-        self._frontends = syscall.Map(syscall.pinned(pins / "frontends"))
-        self._words = syscall.Map(syscall.pinned(pins / "services")).memory().cast("Q")
-
-    def place(self, vip: IPv4Address) -> int:
-        """The number of the Service behind a frontend."""
-        key = Frontend(address=vip, port=PORT, protocol=Protocol.TCP)
-        number = self._frontends.lookup(layout.pack_frontend(key))
-        assert number is not None, f"{vip} is served"
-        return int.from_bytes(number, "little")
-
-    def filled(self, number: int) -> bool:
-        """Whether the Service has a backend."""
-        return layout.Word.unpack(self._words[number]).backends > 0
-
-
-def _frames(wire: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Every frame that waits, with the kernel's time of it in nanoseconds."""
-    while True:
-        try:
-            frame, extra, _, _ = wire.recvmsg(256, 64)
-        except BlockingIOError:
-            return
-        seconds, nanoseconds = struct.unpack("=qq", extra[0][2][:16])
-        yield seconds * 10**9 + nanoseconds, frame
 
 
 def _vip(at: int) -> IPv4Address:
