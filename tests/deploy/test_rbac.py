@@ -188,14 +188,24 @@ def carry(cluster: Sealed, tmp_path: Path) -> None:
     cluster.until(lambda: len(cluster.client.get(bgp)["items"][0]["status"]["peers"]) == 2)
     cluster.client.delete(f"{SYSTEM}/l2advertisements/all")
     cluster.until(lambda: statuses(cluster) == {"servicebgpstatuses"})
+    # one more Service, of which an Event tells
+    cluster.client.apply([a_service("api"), a_slice("api")])
+    give_address(cluster, "api", "192.0.2.241")
+    cluster.until(lambda: "nodeAssigned" in reasons(cluster, "api"))
     cluster.end(speaker)
 
 
-def give_address(cluster: Sealed) -> None:
+def give_address(cluster: Sealed, name: str = "web", address: str = "192.0.2.240") -> None:
     """What a controller would have written."""
-    web = cluster.client.get(f"{SERVICES}/web")
-    web["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.240"}]}}
-    cluster.client.request("PUT", f"{SERVICES}/web/status", web)
+    service = cluster.client.get(f"{SERVICES}/{name}")
+    service["status"] = {"loadBalancer": {"ingress": [{"ip": address}]}}
+    cluster.client.request("PUT", f"{SERVICES}/{name}/status", service)
+
+
+def reasons(cluster: Sealed, name: str) -> list[str]:
+    """The reasons of all Events about a Service."""
+    events = cluster.client.get("/apis/events.k8s.io/v1/namespaces/apps/events")["items"]
+    return [each["reason"] for each in events if each["regarding"]["name"] == name]
 
 
 def statuses(cluster: Sealed) -> set[str]:

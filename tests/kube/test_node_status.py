@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from onehop.adapters.kube.events import Events, NodeEvents
 from onehop.adapters.kube.kubeconfig import load_access
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
+from onehop.adapters.kube.structs import Live
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 from tests.kube.cluster import Cluster
@@ -28,8 +30,9 @@ class Node:
     def __init__(self, site: Site, name: str, owner: dict[str, str] | None = None) -> None:
         self.site, self.name = site, name
         self.requests = Requests(load_access(site.kubeconfig), threads=1)
+        events = NodeEvents(Events(self.requests, instance=name), node=name, live=self._live)
         self.objects = NodeStatusObjects(
-            self.requests, node=name, namespace=site.system, owner=owner
+            self.requests, node=name, namespace=site.system, owner=owner, tell=events.send
         )
         self.due = 0.0
         self.objects.start(self._later)
@@ -37,13 +40,30 @@ class Node:
     def _later(self, seconds: float) -> None:
         self.due = max(self.due, time.monotonic() + seconds)
 
-    def say(self, *keys: Key, links: tuple[str, ...] = (), peers: tuple[str, ...] = ()) -> None:
+    def _live(self, kind: str, key: Key) -> Live | None:
+        if key.namespace != self.site.apps:
+            return None
+        meta = self.site.get(key.name)["metadata"]
+        return Live(
+            name=key.name, namespace=key.namespace, uid=meta["uid"],
+            resource_version=meta["resourceVersion"],
+        )  # fmt: skip
+
+    def say(
+        self, *keys: Key, links: tuple[str, ...] = (), peers: tuple[str, ...] = (),
+        taken_over: tuple[Key, ...] = (),
+    ) -> None:  # fmt: skip
         l2 = {key: ServiceL2Status(node=self.name, service=key, links=links) for key in keys}
         bgp = {
             key: ServiceBGPStatus(node=self.name, service=key, peers=peers)
             for key in keys if peers
         }  # fmt: skip
-        self.objects.want(NodeStatuses(l2=MappingProxyType(l2), bgp=MappingProxyType(bgp)))
+        self.objects.want(
+            NodeStatuses(
+                l2=MappingProxyType(l2), bgp=MappingProxyType(bgp),
+                taken_over=frozenset(taken_over),
+            )
+        )  # fmt: skip
         end = time.monotonic() + 30
         quiet_at = time.monotonic()
         while time.monotonic() - quiet_at < 0.8:  # others' leftovers are looked for after 0.5 s
@@ -99,6 +119,39 @@ def test_one_write_for_each_service_and_none_at_a_restart(site: Site, node: Node
     second.say(WEB, API)
     second.objects.close()
     assert len([each for each in site.writes() if each[1] == "servicel2statuses"]) == 2
+
+
+def events(site: Site) -> list[tuple[str, str, str, str]]:
+    """Name of the Service, reason, sentence and component of each Event in the namespace."""
+    items = site.cluster.get(f"/apis/events.k8s.io/v1/namespaces/{site.apps}/events")["items"]
+    return sorted(
+        (each["regarding"]["name"], each["reason"], each["note"], each["reportingController"])
+        for each in items
+    )
+
+
+def test_a_move_is_an_event_and_a_first_announcement_or_a_restart_is_none(site: Site) -> None:
+    site.cluster.apply([site.service(name) for name in ("moved", "left", "routed")])
+    moved, left, routed = (Key(site.apps, name) for name in ("moved", "left", "routed"))
+    first, heir = Node(site, "n1"), Node(site, "n2")
+    first.say(moved, left)
+    assert events(site) == []
+    first.say(left)  # alive: it takes back what it said
+    heir.say(moved, left, taken_over=(moved,))  # of `left` it finds what the other one said
+    told = 'announcing from node "{}" with protocol "{}"'
+    expected = [
+        (name, "nodeAssigned", told.format("n2", "layer2"), "onehop-speaker")
+        for name in ("left", "moved")
+    ]
+    assert events(site) == expected
+    again = Node(site, "n2")
+    again.say(moved, left)
+    again.say(moved, left, routed, peers=("router",))
+    assert [each[0] for each in events(site)] == ["left", "left", "moved", "moved", "routed"]
+    by_bgp = [each for each in events(site) if each not in expected]
+    assert {each[1:3] for each in by_bgp} == {("nodeAssigned", told.format("n2", "bgp"))}
+    for node in (first, heir, again):
+        node.objects.close()
 
 
 def test_the_next_owner_takes_away_what_the_last_one_left(site: Site, node: Node) -> None:

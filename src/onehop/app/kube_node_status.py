@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from onehop.adapters.kube.events import Events, LiveLookup, NodeEvents
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
@@ -22,11 +23,18 @@ class KubeNodeStatus:
         node: str,
         namespace: str,
         pod: Mapping[str, str] | None,
+        live: LiveLookup,
         log: Log,
     ) -> None:
         # One connection: who looks on can wait, and a node shares its processor with its pods.
+        requests = Requests(access, threads=1)
+        events = Events(requests, instance=pod["name"] if pod is not None else node)
         self._objects = NodeStatusObjects(
-            Requests(access, threads=1), node=node, namespace=namespace, owner=pod
+            requests,
+            node=node,
+            namespace=namespace,
+            owner=pod,
+            tell=NodeEvents(events, node=node, live=live).send,
         )
         self._teller = NodeStatusTeller(node, self._objects, log=log)
         self._objects.start(self._teller.again)

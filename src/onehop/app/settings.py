@@ -112,7 +112,7 @@ async def _serve(
         announcers=announcers,
         datapath=datapath,
         bgp=bgp,
-        statuses=_statuses(settings, log),
+        statuses=_statuses(settings, store, log),
         log=log,
         report_file=settings.where.state / "nodes" / f"{settings.node}.json",
         end=settings.end,
@@ -120,13 +120,15 @@ async def _serve(
     return await _run(settings, speaker, store, announcers=announcers, datapath=datapath, bgp=bgp)
 
 
-def _statuses(settings: SpeakerSettings, log: Log) -> Telling:
+def _statuses(settings: SpeakerSettings, store: OpenStore, log: Log) -> Telling:
     """Where this node says what it carries: in files, or in objects that its pod owns."""
     where, node = settings.where, settings.node
     if where.folder is not None:
         return NodeStatusTeller(node, NodeStatusFiles(where.state, node), log=log)
+    from onehop.adapters.kube.store import KubeStore
     from onehop.app.kube_node_status import KubeNodeStatus, owner
 
+    assert isinstance(store, KubeStore), "what is no folder is an API server"
     access = reach(where)
     namespace = namespace_of(where, access)
     # An owner in another namespace is none: the garbage collector would take its objects away.
@@ -137,6 +139,7 @@ def _statuses(settings: SpeakerSettings, log: Log) -> Telling:
         node=node,
         namespace=namespace,
         pod=owner(pod, os.environ.get("ONEHOP_POD_UID", "")),
+        live=store.live,
         log=log,
     )
 

@@ -1,15 +1,32 @@
-"""What a node ought to say of its Services: statuses out of what is wanted of the node."""
+"""What a node ought to say of its Services: statuses out of what is wanted of the node.
+
+Which Services a node takes over from another follows from why it withheld them: a reason that is
+the node's own leaves them to others. That is remembered while no endpoint can serve, since a pod
+that moves is nowhere for a while.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from onehop.model.desired import Announcement, NodeDesired
-from onehop.model.diff import diff
+from onehop.model.diff import Edition, diff
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 
+# Why a node withholds what another one may announce.
+_ELSEWHERE = frozenset(
+    {
+        Reason.NOT_OWNER,
+        Reason.NO_LOCAL_ENDPOINT,
+        Reason.NODE_UNKNOWN,
+        Reason.NODE_EXCLUDED,
+        Reason.NODE_NETWORK_UNAVAILABLE,
+        Reason.NODE_NOT_SELECTED,
+    }
+)
 _W = TypeVar("_W")
 _S = TypeVar("_S")
 
@@ -21,16 +38,34 @@ class NodeStatusBuilder:
         self._node = node
         self._announced: Mapping[Key, tuple[Announcement, ...]] = {}
         self._advertised: Mapping[Key, tuple[str, ...]] = {}
+        self._withheld: Mapping[Key, Refusal] = {}
+        self._elsewhere: set[Key] = set()  # Services that another node was the last to announce
         self._statuses = NodeStatuses()
 
     def statuses(self, want: NodeDesired) -> NodeStatuses:
         """The statuses of the node; the identical value while nothing in them differs."""
         l2 = _renewed(self._statuses.l2, self._announced, want.announced, self._l2)
         bgp = _renewed(self._statuses.bgp, self._advertised, want.advertised, self._bgp)
+        taken_over = self._taken_over(want)
         self._announced, self._advertised = want.announced, want.advertised
         if l2 is not self._statuses.l2 or bgp is not self._statuses.bgp:
-            self._statuses = NodeStatuses(l2=l2, bgp=bgp)
+            self._statuses = NodeStatuses(l2=l2, bgp=bgp, taken_over=taken_over)
         return self._statuses
+
+    def _taken_over(self, want: NodeDesired) -> frozenset[Key]:
+        """The Services that were another node's until now."""
+        taken_over = set()
+        for key in _differing(self._withheld, want.withheld):
+            refusal = want.withheld.get(key)
+            if refusal is None or refusal.reason is not Reason.NO_ENDPOINTS:
+                was_elsewhere = key in self._elsewhere
+                self._elsewhere.discard(key)
+                if refusal is not None and refusal.reason in _ELSEWHERE:
+                    self._elsewhere.add(key)
+                elif was_elsewhere and key in want.announced:
+                    taken_over.add(key)
+        self._withheld = want.withheld
+        return frozenset(taken_over)
 
     def _l2(self, key: Key, announcements: tuple[Announcement, ...]) -> ServiceL2Status:
         # All announcements of a Service have the same links.
@@ -41,6 +76,14 @@ class NodeStatusBuilder:
 
     def _bgp(self, key: Key, peers: tuple[str, ...]) -> ServiceBGPStatus:
         return ServiceBGPStatus(node=self._node, service=key, peers=peers)
+
+
+def _differing(have: Mapping[Key, Refusal], want: Mapping[Key, Refusal]) -> Iterable[Key]:
+    """The keys of which something else may be said now."""
+    if have is want:
+        return ()
+    told = want.since(have) if isinstance(want, Edition) else None
+    return have.keys() | want.keys() if told is None else told
 
 
 def _renewed(

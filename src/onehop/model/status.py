@@ -42,7 +42,11 @@ def _no_bgp() -> Mapping[Key, ServiceBGPStatus]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatuses:
-    """All statuses of one node, by Service; one that did not change is the identical object."""
+    """All statuses of one node, by Service; one that did not change is the identical object.
+
+    `taken_over` are those of `l2` that are new, and that another node announced before.
+    """
 
     l2: Mapping[Key, ServiceL2Status] = field(default_factory=_no_l2)
     bgp: Mapping[Key, ServiceBGPStatus] = field(default_factory=_no_bgp)
+    taken_over: frozenset[Key] = frozenset()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
+from onehop.adapters.kube.structs import Live
 from onehop.adapters.telemetry import Log
 from onehop.app.kube_node_status import KubeNodeStatus, owner
 from onehop.model.desired import Announcement, DatapathDesired, NodeDesired
@@ -18,6 +19,10 @@ from tests.fakes.api_writes import ApiWrites
 
 PREFIX = "/apis/metallb.io/v1beta1/namespaces/metallb-system/servicel2statuses/"
 POD = owner("speaker-n1", "p1")
+
+
+def no_object(kind: str, key: Key) -> Live | None:
+    return None
 
 
 @pytest.fixture
@@ -51,7 +56,12 @@ async def until(claim: Callable[[], bool]) -> None:
 def test_it_is_said_soon_and_taken_back_at_the_end(api: ApiWrites) -> None:
     async def play() -> None:
         telling = KubeNodeStatus(
-            api.access(), node="n1", namespace="metallb-system", pod=POD, log=Log()
+            api.access(),
+            node="n1",
+            namespace="metallb-system",
+            pod=POD,
+            live=no_object,
+            log=Log(),
         )
         telling.sync(desired("web", "api"))
         await until(lambda: said(api) == {"web", "api"})
@@ -69,7 +79,12 @@ def test_a_server_that_fails_at_first_is_asked_again(api: ApiWrites) -> None:
 
     async def play() -> None:
         telling = KubeNodeStatus(
-            api.access(), node="n1", namespace="metallb-system", pod=None, log=Log(stream=stream)
+            api.access(),
+            node="n1",
+            namespace="metallb-system",
+            pod=None,
+            live=no_object,
+            log=Log(stream=stream),
         )
         telling.sync(desired("web"))
         await until(lambda: said(api) == {"web"})

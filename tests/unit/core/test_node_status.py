@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.node_status import NodeStatusBuilder, node_statuses
@@ -107,3 +110,69 @@ def test_a_service_that_changes_its_links_changes_its_status() -> None:
     builder.statuses(wanted(with_l2(world)))
     assert builder.statuses(wanted(with_l2(world, "eth0"))).l2 == l2("eth0")
     assert builder.statuses(wanted(a_world(peers=()))) == NodeStatuses()
+
+
+class Node0:
+    """What one node says, from world to world."""
+
+    def __init__(self) -> None:
+        self._decider = NodeDecider(DecisionRules(node="node0"))
+        self._builder = NodeStatusBuilder("node0")
+
+    def takes_over(self, world: Objects) -> set[Key]:
+        return set(self._builder.statuses(self.wants(world)).taken_over)
+
+    def wants(self, world: Objects) -> NodeDesired:
+        return self._decider.decide(Snapshot(objects=world))
+
+
+def on(*nodes: str, **changes: Any) -> Objects:
+    """The world with endpoints of the Service on these nodes."""
+    endpoints = [an_endpoint(f"10.0.0.{at}", node) for at, node in enumerate(nodes, 1)]
+    world = with_l2(a_world(SERVICE, peers=()))
+    found = a_slice("web", *endpoints)
+    return replace(world, slices={found.key: found} if nodes else {}, **changes)
+
+
+NEW = {WEB: replace(SERVICE, ingress=())}
+
+
+@pytest.mark.parametrize(
+    ("worlds", "taken_over"),
+    [
+        ([on("node0")], [set()]),
+        ([on("node0", services=NEW), on("node0")], [set(), set()]),
+        ([on(), on("node0")], [set(), set()]),
+        ([on("node1"), on("node0")], [set(), {WEB}]),
+        ([on("node1"), on(), on("node0")], [set(), set(), {WEB}]),
+        ([on("node1"), on("node0"), on(), on("node0")], [set(), {WEB}, set(), set()]),
+        ([on("node1"), on("node0"), on("node1"), on("node0")], [set(), {WEB}, set(), {WEB}]),
+        # deleted, and another one of its name
+        ([on("node1"), on(services={}), on("node0")], [set(), set(), set()]),
+        ([on("node1"), on("node0", services=NEW), on("node0")], [set(), set(), set()]),
+    ],
+)
+def test_what_another_node_announced_before_is_taken_over(
+    worlds: list[Objects], taken_over: list[set[Key]]
+) -> None:
+    node0 = Node0()
+    assert [node0.takes_over(world) for world in worlds] == taken_over
+
+
+def test_what_is_taken_over_is_known_without_each_step_between() -> None:
+    """Statements are put together: a decision in between may never be heard of."""
+    node0 = Node0()
+    node0.takes_over(on("node1"))
+    node0.wants(on())
+    assert node0.takes_over(on("node0")) == {WEB}
+
+
+def test_a_node_that_was_better_and_is_gone_is_followed_by_the_next() -> None:
+    both = with_l2(a_world(a_service("web", "192.0.2.241"), peers=()))
+    owner = next(name for name in ("node0", "node1") if said(both, name).l2)
+    heir = "node1" if owner == "node0" else "node0"
+    decider, builder = NodeDecider(DecisionRules(node=heir)), NodeStatusBuilder(heir)
+    assert builder.statuses(decider.decide(Snapshot(objects=both))).l2 == {}
+    left = {key: node for key, node in both.nodes.items() if node.name == heir}
+    after = builder.statuses(decider.decide(Snapshot(objects=replace(both, nodes=left))))
+    assert after.taken_over == after.l2.keys() == {WEB}

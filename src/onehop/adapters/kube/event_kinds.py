@@ -28,7 +28,7 @@ class EventKind:
     metallb: str = ""
 
 
-CONTROLLER = "onehop-controller"
+CONTROLLER, SPEAKER = "onehop-controller", "onehop-speaker"
 
 IP_ALLOCATED = EventKind(
     component=CONTROLLER,
@@ -91,6 +91,27 @@ PROBLEM = EventKind(
     when="something in it is wrong, or contradicts another object",
     metallb="nothing: its webhook refuses some of it, the log tells of the rest",
 )
+TAKEN_OVER = EventKind(
+    component=SPEAKER,
+    regarding="Service",
+    is_warning=False,
+    reason="nodeAssigned",
+    action="Announce",
+    note='announcing from node "{node}" with protocol "layer2"',
+    when="a node announces it at layer 2 in place of another one; not when a new Service is "
+    "announced for the first time",
+    metallb="`nodeAssigned`, at each pass over the Service",
+)
+ADVERTISED = EventKind(
+    component=SPEAKER,
+    regarding="Service",
+    is_warning=False,
+    reason="nodeAssigned",
+    action="Announce",
+    note='announcing from node "{node}" with protocol "bgp"',
+    when="a node begins to advertise it to its BGP peers; not when its speaker starts",
+    metallb="`nodeAssigned`, at each pass over the Service",
+)
 
 KINDS = (
     IP_ALLOCATED,
@@ -99,4 +120,6 @@ KINDS = (
     ALLOCATION_FAILED,
     PARTLY_REFUSED,
     PROBLEM,
+    TAKEN_OVER,
+    ADVERTISED,
 )

@@ -44,6 +44,7 @@ _VERSIONS = {
     "BGPPeer": "metallb.io/v1beta2",
 }
 _encode = msgspec.json.Encoder().encode
+LiveLookup = Callable[[str, Key], Live | None]
 
 
 class Events:
@@ -150,6 +151,21 @@ def _said(before: Live, status: ServiceStatus) -> bool:
     return all((each.type, each.reason) in have for each in status.conditions)
 
 
+class NodeEvents:
+    """Tells that a Service is carried by this node now."""
+
+    def __init__(self, events: Events, *, node: str, live: LiveLookup) -> None:
+        self._events = events
+        self._node = node
+        self._live = live
+
+    def send(self, kind: EventKind, key: Key) -> None:
+        """Send one of a node's kinds of Event; none about a Service that is gone."""
+        live = self._live("Service", key)
+        if live is not None:
+            self._events.send(kind, _regarding("Service", key, live.uid), node=self._node)
+
+
 class ProblemEvents:
     """Tells of problems with objects, when they turn up."""
 
@@ -157,13 +173,13 @@ class ProblemEvents:
         self._events = events
         self._told: frozenset[Problem] = frozenset()
 
-    def tell(self, problems: frozenset[Problem], live: Callable[[str, Key], Live | None]) -> None:
+    def tell(self, problems: frozenset[Problem], live: LiveLookup) -> None:
         """These are all that there are now."""
         for problem in sorted(problems - self._told, key=str):
             self._send(problem, live)
         self._told = problems
 
-    def _send(self, problem: Problem, live: Callable[[str, Key], Live | None]) -> None:
+    def _send(self, problem: Problem, live: LiveLookup) -> None:
         kind, _, name = problem.object.partition(" ")
         namespace, _, bare = name.rpartition("/")
         key = Key(namespace, bare)

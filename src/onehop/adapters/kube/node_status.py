@@ -5,6 +5,10 @@ there already is known by its name. At the start the node's own objects are list
 does not say any more goes, what it says already is not written. Who becomes the owner of an
 address takes away what other nodes have left behind about it; nothing else of theirs.
 
+An Event says that the node has taken a Service over at layer 2, or begun to advertise one. The
+first owner of a new Service writes none, and a start tells only of what another node has left
+behind (docs/decisions/0126).
+
 Where the kind has a status subresource, as MetalLB's own definitions have, an object takes two
 writes; with ours it takes one.
 """
@@ -13,13 +17,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from urllib.parse import quote
 
 import msgspec
 
 from onehop.adapters.kube.connection import MERGE_PATCH, Request
+from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.structs import UNREADABLE
 from onehop.adapters.service_status import (
@@ -65,6 +70,12 @@ class _Discovery(msgspec.Struct):
 
 
 _Place = tuple[str, str]  # the short kind and the object's name
+Telling = Callable[[EventKind, Key], None]
+
+
+def _silent(kind: EventKind, key: Key) -> None:
+    """Nobody is told."""
+    del kind, key
 
 
 class NodeStatusObjects:
@@ -77,12 +88,14 @@ class NodeStatusObjects:
         node: str,
         namespace: str,
         owner: Mapping[str, str] | None = None,
+        tell: Telling = _silent,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._requests = requests
         self._node = node
         self._namespace = namespace
         self._owner = owner
+        self._tell = tell
         self._clock = clock
         self._want = NodeStatuses()
         self._pending: dict[_Place, ServiceNodeStatus | None] = {}
@@ -90,7 +103,8 @@ class NodeStatusObjects:
         self._split: frozenset[str] = frozenset()  # kinds with a status subresource
         self._results: deque[Callable[[], None]] = deque()
         self._is_asked = False
-        self._taken: dict[Key, None] = {}
+        self._taken: dict[Key, bool] = {}  # new ones at layer 2, and whether that was told
+        self._has_spoken = False
         self._clear_at = 0.0
         self._retry_at = 0.0
         self._later: Callable[[float], None] = lambda seconds: None
@@ -111,11 +125,20 @@ class NodeStatusObjects:
                 self._pending[kind, object_name(status)] = status
             for key in steps.remove:
                 self._pending[kind, object_name(have[key])] = None
-            if kind == "l2":
-                self._taken.update(dict.fromkeys(steps.add))
+            self._begun(kind, steps.add, statuses.taken_over)
         self._want = statuses
+        self._has_spoken = True
         if self._taken:
             self._clear_at = self._clock() + _CLEAR_AFTER
+
+    def _begun(self, kind: str, added: Iterable[Key], taken_over: frozenset[Key]) -> None:
+        for key in added:
+            if kind == "l2":
+                self._taken[key] = key in taken_over
+                if key in taken_over:
+                    self._tell(TAKEN_OVER, key)
+            elif self._has_spoken:
+                self._tell(ADVERTISED, key)
 
     def step(self, limit: int) -> bool:
         """Send so many of the writes that are due; whether more of them are left.
@@ -178,6 +201,9 @@ class NodeStatusObjects:
         self._there = found
         for place in found:
             self._pending.setdefault(place, None)
+        for key, status in self._want.l2.items():
+            if ("l2", object_name(status)) in found:
+                self._taken[key] = True  # this node was the last that announced it
 
     def _put(self, place: _Place, status: ServiceNodeStatus | None) -> None:
         assert self._there is not None, "nothing is written before it is known what is there"
@@ -255,9 +281,13 @@ class NodeStatusObjects:
             for item in _items(outcome):
                 labels = item.metadata.labels
                 key = Key(labels.get(NAMESPACE_LABEL, ""), labels.get(NAME_LABEL, ""))
-                if key in taken and key in self._want.l2:
-                    path = f"{self._path('l2')}/{item.metadata.name}"
-                    self._ask(Request("DELETE", path), lambda outcome: None)
+                if key not in taken or key not in self._want.l2:
+                    continue
+                path = f"{self._path('l2')}/{item.metadata.name}"
+                self._ask(Request("DELETE", path), lambda outcome: None)
+                if not taken[key]:
+                    taken[key] = True
+                    self._tell(TAKEN_OVER, key)
 
         self._ask(
             Request("GET", f"{self._path('l2')}?labelSelector={quote(selector, safe='')}"), listed

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from onehop.adapters.kube.connection import Request
-from onehop.adapters.kube.events import Events, ProblemEvents, ServiceEvents
+from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
+from onehop.adapters.kube.events import Events, NodeEvents, ProblemEvents, ServiceEvents
 from onehop.adapters.kube.requests import Lane, Outcome
 from onehop.adapters.kube.structs import Ingress, Live, LiveCondition
 from onehop.model.desired import ServiceStatus
@@ -175,3 +176,17 @@ def test_a_problem_of_no_object_makes_no_event(sink: Sink, events: Events, objec
 def test_a_long_note_is_cut_to_what_the_server_takes(sink: Sink, events: Events) -> None:
     ProblemEvents(events).tell(frozenset({problem(detail="é" * 2000)}), look)
     assert 1020 <= len(sink.told[0][2].encode()) <= 1024
+
+
+@pytest.mark.parametrize(("kind", "protocol"), [(TAKEN_OVER, "layer2"), (ADVERTISED, "bgp")])
+def test_a_node_says_that_it_carries_a_service_in_metallbs_words(
+    sink: Sink, events: Events, kind: EventKind, protocol: str
+) -> None:
+    node = NodeEvents(events, node="n1", live=lambda kind, key: live() if key == KEY else None)
+    node.send(kind, KEY)
+    node.send(kind, Key("kafka", "gone"))
+    said = f'announcing from node "n1" with protocol "{protocol}"'
+    assert sink.told == [("Normal", "nodeAssigned", said)]
+    [(path, body)] = sink.sent
+    assert path.startswith("/apis/events.k8s.io/v1/namespaces/kafka/events?")
+    assert (body["reportingController"], body["regarding"]["uid"]) == ("onehop-speaker", "u1")

@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
-from onehop.adapters.service_status import object_name
+from onehop.adapters.service_status import labels, object_name
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 from tests.fakes.api_writes import ApiWrites, settled
@@ -23,10 +24,21 @@ WEB, API = Key("apps", "web"), Key("apps", "api")
 OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "speaker-n1", "uid": "p1"}
 
 
-def l2(*keys: Key, node: str = "n1", links: tuple[str, ...] = ()) -> NodeStatuses:
+def l2(
+    *keys: Key, node: str = "n1", links: tuple[str, ...] = (), taken_over: tuple[Key, ...] = ()
+) -> NodeStatuses:
     return NodeStatuses(
         l2=MappingProxyType(
             {key: ServiceL2Status(node=node, service=key, links=links) for key in keys}
+        ),
+        taken_over=frozenset(taken_over),
+    )
+
+
+def bgp(*keys: Key, peers: tuple[str, ...] = ("a",)) -> NodeStatuses:
+    return NodeStatuses(
+        bgp=MappingProxyType(
+            {key: ServiceBGPStatus(node="n1", service=key, peers=peers) for key in keys}
         )
     )
 
@@ -42,10 +54,11 @@ class World:
         self.api = api
         self.now = 100.0
         self.asked: list[float] = []
+        self.told: list[tuple[EventKind, Key]] = []
         self.requests = Requests(api.access(), timeout=0.5)
         self.objects = NodeStatusObjects(
             self.requests, node=node, namespace="metallb-system", owner=OWNER,
-            clock=lambda: self.now,
+            tell=lambda kind, key: self.told.append((kind, key)), clock=lambda: self.now,
         )  # fmt: skip
         self.objects.start(self.asked.append)
 
@@ -121,8 +134,7 @@ def test_what_is_not_said_any_more_goes(api: ApiWrites, world: World) -> None:
 
 
 def test_routes_are_said_with_their_peers(api: ApiWrites, world: World) -> None:
-    status = ServiceBGPStatus(node="n1", service=WEB, peers=("a", "b"))
-    world.say(NodeStatuses(bgp=MappingProxyType({WEB: status})))
+    world.say(bgp(WEB, peers=("a", "b")))
     [write] = api.writes()
     assert write.path == f"{BASE}/servicebgpstatuses"
     assert write.json["status"]["peers"] == ["a", "b"]
@@ -191,3 +203,69 @@ def test_the_end_takes_the_words_back(api: ApiWrites, world: World) -> None:
     world.objects.close()
     assert l2_objects(api) == {}
     assert json.loads(api.writes()[0].body)["kind"] == "ServiceL2Status"
+
+
+def test_who_takes_a_service_over_says_so_once(api: ApiWrites, world: World) -> None:
+    api.put(
+        f"{BASE}/servicel2statuses/{name(WEB, 'n2')}",
+        {
+            "metadata": {
+                "name": name(WEB, "n2"),
+                "labels": dict(labels("n2", WEB)),
+            }
+        },
+    )
+    world.say(l2(API))  # a new one: nobody had it
+    assert world.told == []
+    world.say(l2(API, WEB, taken_over=(WEB,)))
+    assert world.told == [(TAKEN_OVER, WEB)]
+    world.now += 1.0  # and what the other one has left behind tells nothing new
+    world.settle()
+    assert l2_objects(api).keys() == {name(API), name(WEB)}
+    world.say(l2(API, WEB, links=("eth0",), taken_over=(WEB,)))
+    assert world.told == [(TAKEN_OVER, WEB)]
+
+
+def test_a_start_tells_of_what_another_node_has_left_and_of_nothing_else(
+    api: ApiWrites, world: World
+) -> None:
+    world.say(l2(WEB))
+    heir = World(api, node="n2")
+    heir.say(l2(WEB, API, node="n2"))
+    heir.now += 1.0
+    heir.settle()
+    assert heir.told == [(TAKEN_OVER, WEB)]
+    heir.requests.close()
+    again = World(api, node="n2")
+    again.say(l2(WEB, API, node="n2"))
+    again.now += 1.0
+    again.settle()
+    assert again.told == world.told == []
+    again.requests.close()
+
+
+def test_what_a_node_had_itself_is_not_taken_over_from_a_relic(
+    api: ApiWrites, world: World
+) -> None:
+    other = World(api, node="n2")
+    other.say(l2(WEB, node="n2"))
+    world.say(l2(WEB))
+    again = World(api)
+    again.say(l2(WEB))
+    again.now += 1.0
+    again.settle()
+    assert l2_objects(api).keys() == {name(WEB)}
+    assert again.told == []
+    for each in (other, again):
+        each.requests.close()
+
+
+def test_routes_are_told_when_they_begin_but_not_at_a_start(api: ApiWrites, world: World) -> None:
+    world.say(bgp(WEB))
+    assert world.told == []
+    world.say(bgp(WEB, API))
+    world.say(bgp(WEB, API, peers=("a", "b")))
+    assert world.told == [(ADVERTISED, API)]
+    world.say(bgp(WEB))
+    world.say(bgp(WEB, API))
+    assert world.told == [(ADVERTISED, API)] * 2
