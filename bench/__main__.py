@@ -24,7 +24,9 @@ BENCHES = {
     "decision": (9, "the decision at 10 000 services"),
     "bfd": (20, "BFD: a loss until the router moves, and ten minutes beside a busy speaker"),
     "bgp": (10, "three speakers to one router, until its kernel shows the next hops"),
-    "kube": (100, "a Service written to a real API server, until it has its address"),
+    "kube": (100, "controllers on a real API server, ours and MetalLB's"),
+    "kube_large": (2, "the same with 10 000 Services"),
+    "kube_rest": (10, "what is asked of the API server while nothing happens"),
     "kube_speaker": (24, "an EndpointSlice written to an API server, to the wire and the kernel"),
 }
 

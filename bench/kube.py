@@ -1,150 +1,151 @@
-"""A Service written to a real API server, until its status holds an address.
+"""Our controller and MetalLB's on one real API server, with up to 1 000 Services.
 
-One API server with its etcd serves the whole run, on the machine's loopback. The controller runs
-as a process of its own, as the administrator; MetalLB's takes turns with it, never both at once.
-The clock starts before the create is sent, and stops when a watch on a connection of its own has
-read the address.
+Each side has a ServiceAccount, a loadBalancerClass and a pool of its own; they take turns, never
+both at once. A Service's clock starts before its create is sent, and stops when a watch on a
+connection of its own has read the address. Requests are counted from the audit log.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
-import os
-import ssl
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import yaml
+from bench.kube_audit import Audit, counted
+from bench.kube_crowd import QUIET, Crowd
+from bench.kube_load import (
+    LONGEST,
+    SERVICES,
+    SLICES,
+    Load,
+    Watch,
+    define,
+    endpoint_slice,
+    loaded,
+    services,
+    versus,
+)
+from bench.kube_plant import Plant
+from bench.kube_sides import METALLB, SIDES, US, Side, start_speaker, stop_speaker
+from bench.row import Measure, percentile
+from onehop.lab.kube_client import Object
 
-from bench.kube_metallb import OURS, SYSTEM, THEIRS, lb_class, metallb, prepare_metallb, running
-from bench.row import ROOT, Measure, percentile
-from onehop.lab.kube_build import SERVER, prepare
-from onehop.lab.kube_client import KubeClient
-from onehop.lab.kube_server import KubeServer, Site, loopback
-
-ONEHOP = str(ROOT / ".venv" / "bin" / "onehop")
-CRDS = ROOT / "deploy" / "chart" / "crds"
-SERVICES = "/api/v1/namespaces/default/services"
 PAUSE = 0.05
-LONGEST = 30.0
 UNMEASURED = 5
+TURNS = 2
+EACH = 50
+SIZE = 1000
+OF_A_SERVICE = frozenset({"services", "events", "servicel2statuses", "servicebgpstatuses"})
 
 
 def run(rounds: int) -> list[Measure]:
-    """Each side creates `rounds` Services in two turns, one once the one before is served."""
-    found: dict[str, list[float]] = {side: [] for side in SIDES}
-    turn = -(-rounds // 2)
-    with cluster() as (site, client):
-        prepare_metallb(client)
-        for at in range(2):
-            for side, start in SIDES.items():
-                with start(site):
-                    names = [f"{side}-{at}-{n:05}" for n in range(turn + UNMEASURED)]
-                    found[side] += one_by_one(site, client, names, lb_class(side))[UNMEASURED:]
-    return [_row(side, percent, found[side]) for side in SIDES for percent in (50, 99)]
+    """All rows; `rounds` is how many Services are created one by one."""
+    with loaded() as (plant, load):
+        measures = _latency(plant, load, rounds)
+        measures += _requests(plant, load, METALLB)
+        measures += _crowd(Crowd(plant=plant, load=load, side=METALLB, size=SIZE))
+        measures += _requests(plant, load, US, "MetalLB's definitions of kinds")
+        define(plant)
+        measures += _requests(plant, load, US)
+        measures += _crowd(Crowd(plant=plant, load=load, side=US, size=SIZE))
+    return measures
 
 
-def _row(side: str, percent: int, values: list[float]) -> Measure:
-    return Measure(
-        what=f"Service created to the address in its status, p{percent}",
-        value=round(percentile(values, percent), 2),
-        unit="ms",
-        versus="" if side == OURS else "(MetalLB 0.16.1 itself)",
-        note=f"{len(values)} Services, worst {max(values):.2f}",
-    )
+def _crowd(crowd: Crowd) -> list[Measure]:
+    measures = crowd.burst()
+    measures += crowd.take_addresses()
+    measures += crowd.wait()
+    measures += crowd.memory()
+    measures += crowd.restart()
+    measures += crowd.unchanged()
+    crowd.stop()
+    crowd.delete()
+    return measures
 
 
-@contextlib.contextmanager
-def cluster() -> Iterator[tuple[Site, KubeClient]]:
-    """An API server that knows our CRDs and holds one pool."""
-    with tempfile.TemporaryDirectory(prefix="onehop-bench-") as folder:
-        site = loopback(Path(folder))
-        server = KubeServer(site, prepare(SERVER, print))
-        server.start()
-        try:
-            with KubeClient(site, server.admin_token) as client:
-                for path in sorted(CRDS.glob("*.yaml")):
-                    client.apply(item for item in yaml.safe_load_all(path.read_text()) if item)
-                client.apply(_seed())
-                yield site, client
-        finally:
-            server.stop()
+def _latency(plant: Plant, load: Load, rounds: int) -> list[Measure]:
+    """Each side creates its Services in turns, one once the one before is served."""
+    found: dict[str, list[float]] = {side.name: [] for side in SIDES}
+    turn = -(-rounds // TURNS)
+    for at in range(TURNS):
+        for side in SIDES:
+            crowd = Crowd(plant=plant, load=load, side=side, size=0)
+            crowd.start()
+            names = [f"{side.name.lower()}-{at}-{n:05}" for n in range(turn + UNMEASURED)]
+            found[side.name] += _one_by_one(plant, side, names)[UNMEASURED:]
+            crowd.stop()
+            load.delete(SERVICES, names)
+    return [
+        Measure(
+            what=f"Service created to the address in its status, p{percent}",
+            value=round(percentile(found[side.name], percent), 2),
+            unit="ms",
+            versus=versus(side),
+            note=f"{len(found[side.name])} Services, worst {max(found[side.name]):.2f}",
+        )
+        for side in reversed(SIDES)
+        for percent in (50, 99)
+    ]
 
 
-@contextlib.contextmanager
-def controller(site: Site) -> Iterator[int]:
-    """Our controller; its process id."""
-    command = [ONEHOP, "controller", "--namespace", SYSTEM, "--kubeconfig", str(site.kubeconfig)]
-    command += ["--lb-class", lb_class(OURS)]
-    with running(command, site.directory / "controller.log", os.environ) as child:
-        yield child
-
-
-SIDES = {OURS: controller, THEIRS: metallb}
-
-
-def one_by_one(site: Site, client: KubeClient, names: list[str], chosen: str) -> list[float]:
+def _one_by_one(plant: Plant, side: Side, names: list[str]) -> list[float]:
     """Milliseconds from each create to its address."""
     values = []
-    with watch(site, client) as lines:
-        for name in names:
-            start = time.monotonic()
-            client.request("POST", SERVICES, service(name, chosen))
-            while served(next(lines)) != name:
-                if time.monotonic() - start > LONGEST:
-                    raise RuntimeError(f"{name} got no address within {LONGEST:g} s")
-            values.append((time.monotonic() - start) * 1000)
-            time.sleep(PAUSE)
+    watch = Watch(plant)
+    for item in services(names, side):
+        name = item["metadata"]["name"]
+        start = time.monotonic()
+        plant.client.request("POST", SERVICES, item)
+        while watch.next_served() != name:
+            if time.monotonic() - start > LONGEST:
+                raise RuntimeError(f"{name} got no address within {LONGEST:g} s")
+        values.append((time.monotonic() - start) * 1000)
+        time.sleep(PAUSE)
+    watch.release()
     return values
 
 
-@contextlib.contextmanager
-def watch(site: Site, client: KubeClient) -> Iterator[Iterator[bytes]]:
-    """The lines of a watch on the Services, from now on; silence that is too long is an error."""
-    version = client.get(SERVICES)["metadata"]["resourceVersion"]
-    token = json.loads(site.kubeconfig.read_text())["users"][0]["user"]["token"]
-    connection = http.client.HTTPSConnection(
-        site.address,
-        site.port,
-        timeout=LONGEST,
-        context=ssl.create_default_context(cafile=str(site.ca)),
-    )
-    path = f"{SERVICES}?watch=1&resourceVersion={version}"
-    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-    with contextlib.closing(connection), connection.getresponse() as response:
-        yield iter(response.readline, b"")
+def _requests(plant: Plant, load: Load, side: Side, definitions: str = "") -> list[Measure]:
+    """What the controller and three speakers write for each new Service on layer 2."""
+    crowd = Crowd(plant=plant, load=load, side=side, size=EACH)
+    first = Audit(plant, side)
+    crowd.start()
+    places = range(len(plant.nodes))
+    for at in places:
+        start_speaker(plant, side, at)
+    first.settle(QUIET * 2)
+    audit = Audit(plant, side)
+    for at, item in enumerate(services(crowd.names, side)):
+        plant.client.request("POST", SLICES, endpoint_slice(crowd.names[at], at, 3))
+        plant.client.request("POST", SERVICES, item)
+        time.sleep(PAUSE)
+    audit.settle(QUIET)
+    writes = audit.writes()
+    leases = sum(event.get("objectRef", {}).get("resource") == "leases" for event in audit.events)
+    crowd.delete()
+    audit.settle(QUIET)
+    for at in places:
+        stop_speaker(plant, side, at)
+    crowd.stop()
+    return _counted(writes, leases, versus(side, definitions))
 
 
-def served(line: bytes) -> str:
-    """The name of the Service of a watch's line, if it has an address."""
-    item = json.loads(line)["object"]
-    has = item.get("status", {}).get("loadBalancer", {}).get("ingress")
-    return str(item["metadata"]["name"]) if has else ""
-
-
-def service(name: str, chosen: str) -> dict[str, object]:
-    """A Service of type LoadBalancer."""
-    spec = {
-        "type": "LoadBalancer",
-        "loadBalancerClass": chosen,
-        "allocateLoadBalancerNodePorts": False,
-        "ports": [{"port": 80}],
-    }
-    return {"metadata": {"name": name}, "spec": spec}
-
-
-def _seed() -> list[dict[str, object]]:
-    pool = {"addresses": ["10.200.0.0/16"]}
+def _counted(writes: list[Object], leases: int, beside: str) -> list[Measure]:
+    """Some are about the Service; others about a pool or the configuration, for many at once."""
+    own = [event for event in writes if event["objectRef"]["resource"] in OF_A_SERVICE]
+    rest = [event for event in writes if event["objectRef"]["resource"] not in OF_A_SERVICE]
+    what = "API writes for a new Service, controller and three speakers, layer 2"
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
-        {
-            "apiVersion": "metallb.io/v1beta1",
-            "kind": "IPAddressPool",
-            "metadata": {"name": "all", "namespace": SYSTEM},
-            "spec": pool,
-        },
+        Measure(
+            what=f"{what}: those about it",
+            value=round(len(own) / EACH, 2),
+            unit="",
+            versus=beside,
+            note=f"{EACH} Services: {counted(own)}",
+        ),
+        Measure(
+            what=f"{what}: all",
+            value=round(len(writes) / EACH, 2),
+            unit="",
+            versus=beside,
+            note=f"{counted(rest)} more; {leases} requests of Leases apart",
+        ),
     ]
