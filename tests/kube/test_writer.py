@@ -10,6 +10,7 @@ import pytest
 
 from onehop.adapters.kube.connection import Connection, Request
 from onehop.adapters.kube.kubeconfig import load_access
+from onehop.lab.kube_client import MERGE
 from tests.kube.cluster import Cluster
 from tests.kube.site import Ring, Site
 
@@ -45,7 +46,7 @@ def test_a_service_gets_its_address_in_one_write(site: Site, ring: Ring) -> None
     [manager] = [
         each for each in site.get("web")["metadata"]["managedFields"] if "subresource" in each
     ]
-    assert manager["manager"] == "onehop"
+    assert (manager["manager"], manager["operation"]) == ("onehop", "Apply")
 
 
 def test_events_counts_and_the_state_of_the_configuration_follow(site: Site, ring: Ring) -> None:
@@ -130,6 +131,46 @@ def test_conditions_of_others_stay(site: Site, ring: Ring) -> None:
     site.cluster.apply([{**site.service("web"), "status": {"conditions": [foreign]}}])
     ring.until(lambda: bool(site.addresses("web")))
     assert site.conditions("web").keys() == {"example.org/Checked", "AddressAllocated"}
+
+
+def owners_of_status(site: Site, name: str) -> dict[str, str]:
+    """Who set what in a status: the JSON of the fields by the name of each manager."""
+    return {
+        each["manager"]: json.dumps(each["fieldsV1"]["f:status"])
+        for each in site.get(name)["metadata"]["managedFields"]
+        if each.get("subresource") == "status"
+    }
+
+
+def test_an_address_of_metallb_is_taken_over_and_released(site: Site) -> None:
+    site.cluster.kubectl("create", "-f", "-", stdin=json.dumps(site.service("web")))
+    theirs = site.get("web")
+    theirs["status"] = {"loadBalancer": {"ingress": [{"ip": "10.99.0.7", "ipMode": "VIP"}]}}
+    site.cluster.client.request(
+        "PUT", f"{site.path('web')}/status?fieldManager=controller", theirs
+    )
+    ring = Ring(site)
+    ring.until(lambda: "AddressAllocated" in site.conditions("web"))
+    assert site.addresses("web") == ("10.99.0.7",)
+    managers = owners_of_status(site, "web")
+    assert managers.keys() == {"controller", "onehop"}  # both say the same
+    assert "f:ingress" in managers["onehop"]
+    site.cluster.kubectl("delete", "ipaddresspool", "a", "-n", site.system)
+    ring.until(lambda: site.addresses("web") == ())
+    ring.close()
+    assert owners_of_status(site, "web").keys() == {"onehop"}
+    assert site.status_writes() == ["web", "web"]
+
+
+def test_what_somebody_else_wrote_over_ours_is_ours_again(site: Site, ring: Ring) -> None:
+    site.cluster.apply([site.service("web")])
+    ring.until(lambda: bool(site.addresses("web")))
+    before = site.addresses("web")
+    body = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
+    path = f"{site.path('web')}/status?fieldManager=another"
+    site.cluster.client.request("PATCH", path, body, MERGE)
+    ring.until(lambda: site.addresses("web") == before)
+    assert owners_of_status(site, "web").keys() == {"onehop"}
 
 
 def test_a_pool_that_goes_takes_its_addresses_with_it(site: Site, ring: Ring) -> None:

@@ -1,10 +1,9 @@
 """Statuses: what a Service's status holds now, what it ought to hold, and the write between.
 
-A write is a strategic merge patch of the status subresource in our own name: it names only what is
-ours, so the conditions of others stay, and takes the server two thirds of what a server-side apply
-takes (docs/decisions/0112). It carries the uid and the version of the object that was decided
-on, so the server itself refuses the write of whoever decided on an older one, a deposed controller
-among them.
+A write is a server-side apply on the status subresource, in our own name and by force: it says
+only what is ours, so the conditions of others stay, and what it says no more goes. It carries the
+uid and the version of the object that was decided on, so the server itself refuses the write of
+whoever decided on an older one, a deposed controller among them (docs/decisions/0112).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from onehop.adapters.kube.connection import APPLY_PATCH, STRATEGIC_PATCH, Request
+from onehop.adapters.kube.connection import APPLY_PATCH, Request
 from onehop.adapters.kube.structs import Live, LiveCondition
 from onehop.model.address import IPAddress
 from onehop.model.desired import ServiceStatus
@@ -70,34 +69,35 @@ def _conditions(live: Live) -> dict[str, tuple[str, str, str]]:
 
 def status_write(key: Key, live: Live, status: ServiceStatus, now: str) -> Request:
     """The write that makes a Service's status say this; `now` as Kubernetes writes an instant."""
-    before = {each.type: each for each in live.conditions if each.type in CONDITIONS}
-    conditions: list[dict[str, object]] = [
-        _condition(each, before.pop(each.type, None), now) for each in status.conditions
-    ]
-    ingress = [{"ip": str(each), "ipMode": "VIP"} for each in status.addresses]
-    return _patch(
-        key, live, {"loadBalancer": {"ingress": ingress or None}}, conditions + _gone(before)
-    )
+    before = {each.type: each for each in live.conditions}
+    body: dict[str, object] = {
+        "conditions": [_condition(each, before.get(each.type), now) for each in status.conditions]
+    }
+    if status.addresses or live.ingress:
+        # An empty list is said, since to leave out what others have set as well changes nothing.
+        ingress = [{"ip": str(each), "ipMode": "VIP"} for each in status.addresses]
+        body["loadBalancer"] = {"ingress": ingress}
+    return _apply(key, live, body)
 
 
 def withdrawal(key: Key, live: Live) -> Request:
     """The write that takes away what is ours in a Service's status, and nothing else."""
-    return _patch(key, live, {}, _gone(each.type for each in live.conditions))
+    return _apply(key, live, {})
 
 
-def _patch(
-    key: Key, live: Live, status: dict[str, object], conditions: list[dict[str, object]]
-) -> Request:
+def _apply(key: Key, live: Live, status: Mapping[str, object]) -> Request:
     body = {
-        "metadata": {"uid": live.uid, "resourceVersion": live.resource_version},
-        "status": status | {"conditions": conditions},
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "namespace": key.namespace,
+            "name": key.name,
+            "uid": live.uid,
+            "resourceVersion": live.resource_version,
+        },
+        "status": status,
     }
-    path = f"{status_path(key)}?fieldManager={FIELD_MANAGER}"
-    return Request("PATCH", path, _encode(body), STRATEGIC_PATCH, _BRIEF)
-
-
-def _gone(types: Iterable[str]) -> list[dict[str, object]]:
-    return [{"$patch": "delete", "type": each} for each in types if each in CONDITIONS]
+    return applied(status_path(key), body)
 
 
 def _condition(want: Condition, have: LiveCondition | None, now: str) -> dict[str, object]:

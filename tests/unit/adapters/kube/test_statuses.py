@@ -82,11 +82,15 @@ def test_the_write_names_what_was_decided_on_and_only_what_is_ours() -> None:
     request = status_write(KEY, live(conditions=(FOREIGN,)), WANT, "2026-02-02T00:00:00Z")
     assert request.method == "PATCH"
     assert request.path == (
-        "/api/v1/namespaces/kafka/services/broker-0/status?fieldManager=onehop"
+        "/api/v1/namespaces/kafka/services/broker-0/status?fieldManager=onehop&force=true"
     )
-    assert request.kind == "application/strategic-merge-patch+json"
+    assert request.kind == "application/apply-patch+yaml"
     assert json.loads(request.body) == {
-        "metadata": {"uid": "u1", "resourceVersion": "7"},
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "namespace": "kafka", "name": "broker-0", "uid": "u1", "resourceVersion": "7"
+        },
         "status": {
             "loadBalancer": {
                 "ingress": [
@@ -114,12 +118,22 @@ def test_the_instant_of_a_condition_is_that_of_its_last_turn(status: str, stamp:
     assert body["status"]["conditions"][0]["lastTransitionTime"] == f"{stamp}T00:00:00Z"
 
 
-def test_a_release_empties_the_list_and_takes_away_conditions_of_ours_only() -> None:
-    gone = {"$patch": "delete", "type": "AddressAllocated"}
-    before = live(conditions=(FOREIGN, ALLOCATED))
+def test_a_release_says_that_the_list_is_empty_whoever_filled_it() -> None:
+    before = live(ingress=INGRESS, conditions=(FOREIGN, ALLOCATED))
     released = json.loads(status_write(KEY, before, ServiceStatus(key=KEY), "t").body)
-    assert released["status"] == {"loadBalancer": {"ingress": None}, "conditions": [gone]}
-    assert json.loads(withdrawal(KEY, before).body)["status"] == {"conditions": [gone]}
+    assert released["status"] == {"loadBalancer": {"ingress": []}, "conditions": []}
+
+
+def test_who_has_no_address_and_gets_none_is_told_nothing_about_addresses() -> None:
+    refused = json.loads(status_write(KEY, live(), ServiceStatus(key=KEY), "t").body)
+    assert refused["status"] == {"conditions": []}
+
+
+def test_a_withdrawal_says_nothing_so_that_all_that_is_ours_goes() -> None:
+    request = withdrawal(KEY, live(conditions=(FOREIGN, ALLOCATED)))
+    assert request.kind == "application/apply-patch+yaml"
+    body = json.loads(request.body)
+    assert (body["metadata"]["resourceVersion"], body["status"]) == ("7", {})
 
 
 def test_services_of_one_owner_are_written_in_a_row() -> None:
