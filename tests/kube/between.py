@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import threading
 import time
@@ -29,19 +30,25 @@ def canned(status: int, reason: str, *headers: str) -> bytes:
 
 
 class Between:
-    """Plain HTTP on one side, the API server's TLS on the other."""
+    """Plain HTTP on one side, the API server's TLS on the other.
 
-    def __init__(self, site: Site) -> None:
+    `listener` may be of another network namespace: what runs there reaches the server by way of
+    here, and there is no route.
+    """
+
+    def __init__(self, site: Site, listener: socket.socket | None = None) -> None:
         self._site = site
         self._tls = ssl.create_default_context(cafile=str(site.ca))
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._near: set[asyncio.StreamWriter] = set()
         self.asked: list[tuple[float, str, str]] = []
         self.rule: Rule = lambda method, path: None
         self.cutting = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        starting = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        own = listener or socket.create_server(("127.0.0.1", 0))
+        starting = asyncio.start_server(self._serve, sock=own)
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(10)
 
     @property
@@ -53,6 +60,14 @@ class Between:
         """The same kubeconfig by way of here."""
         to.write_text(real.read_text().replace(self._site.server, self.server))
         return to
+
+    def drop(self) -> None:
+        """End every connection there is; new ones are welcome."""
+        asyncio.run_coroutine_threadsafe(self._dropped(), self._loop).result(10)
+
+    async def _dropped(self) -> None:
+        for writer in list(self._near):
+            writer.transport.abort()
 
     def close(self) -> None:
         """End every connection."""
@@ -92,6 +107,7 @@ class Between:
     async def _serve(self, near: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
         far: asyncio.StreamWriter | None = None
         self._mine(asyncio.current_task())
+        self._near.add(to)
         try:
             while True:
                 request = await _request(near)
@@ -111,6 +127,7 @@ class Between:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self._near.discard(to)
             for writer in (to, far):
                 if writer is not None:
                     writer.transport.abort()

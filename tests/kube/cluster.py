@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ class Cluster:
     roles) gets a name of its own and is deleted again.
     """
 
-    def __init__(self, directory: Path, programs: Path) -> None:
+    def __init__(self, directory: Path, programs: Path, *flags: str) -> None:
         self._directory = directory
         self._programs = programs
-        self._server = KubeServer(loopback(directory), programs)
+        self._server = KubeServer(replace(loopback(directory), flags=flags), programs)
         self._has_manager = False
         self.refused_crds: dict[str, str] = {}
         self.client = KubeClient(self.site, self._server.admin_token)

@@ -19,20 +19,42 @@ from tests.kube.test_lease import wait
 RBAC = "rbac.authorization.k8s.io"
 
 
-def rules(*without: str) -> list[dict[str, Any]]:
-    """What the manifest grants a controller, but for some resources."""
+def rules(*without: str, part: str = "controller") -> list[dict[str, Any]]:
+    """What the manifest grants a controller or speaker, but for some resources."""
     found = []
     for each in yaml.safe_load_all(MANIFEST.read_text()):
         if (
             each
             and each["kind"] in ("Role", "ClusterRole")
-            and "controller" in str(each["metadata"]["name"])
+            and part in str(each["metadata"]["name"])
         ):
             for rule in each["rules"]:
                 left = [name for name in rule["resources"] if name not in without]
                 if left:
                     found.append({**rule, "resources": left})
     return found
+
+
+def grant(site: Site, *without: str, part: str = "controller") -> None:
+    """Give the site's account the manifest's rights and no more."""
+    name = f"{site.system}-{site.account}"
+    cluster = site.cluster
+    subject = {"kind": "ServiceAccount", "name": site.account, "namespace": site.system}
+    cluster.client.delete(f"/apis/{RBAC}/v1/clusterrolebindings/{name}")
+    cluster.apply([
+        {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name},
+         "rules": rules(*without, part=part)},
+        {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+         "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+         "subjects": [subject]},
+    ])  # fmt: skip
+
+
+def revoke(site: Site) -> None:
+    """Take the rights away again: they are the cluster's, not the namespace's."""
+    name = f"{site.system}-{site.account}"
+    for kind in ("clusterrolebindings", "clusterroles"):
+        site.cluster.client.delete(f"/apis/{RBAC}/v1/{kind}/{name}")
 
 
 class Place:
@@ -48,18 +70,7 @@ class Place:
 
     def grant(self, *without: str) -> None:
         """The manifest's rights and no more."""
-        name = f"{self.site.system}-{self.site.account}"
-        cluster = self.site.cluster
-        subject = {"kind": "ServiceAccount", "name": self.site.account,
-                   "namespace": self.site.system}  # fmt: skip
-        cluster.client.delete(f"/apis/{RBAC}/v1/clusterrolebindings/{name}")
-        cluster.apply([
-            {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name},
-             "rules": rules(*without)},
-            {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-             "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
-             "subjects": [subject]},
-        ])  # fmt: skip
+        grant(self.site, *without)
 
     def start(self, pod: str = "a") -> subprocess.Popen[bytes]:
         argv: list[str | Path] = [
@@ -87,8 +98,6 @@ class Place:
             child.kill()
             child.wait()
         self.between.close()
-        name = f"{self.site.system}-{self.site.account}"
-        for kind in ("clusterrolebindings", "clusterroles"):
-            self.site.cluster.client.delete(f"/apis/{RBAC}/v1/{kind}/{name}")
+        revoke(self.site)
         assert alive == [None] * len(alive), self.said()
         assert "Traceback" not in self.said()

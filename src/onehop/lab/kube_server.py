@@ -81,6 +81,7 @@ class Site:
     etcd_peer_port: int = 2380
     netns: Path | None = None
     service_networks: str = SERVICE_NETWORKS
+    flags: tuple[str, ...] = ()  # more of the API server's
 
     @property
     def server(self) -> str:
@@ -368,6 +369,7 @@ def apiserver_command(site: Site) -> list[str]:
         "--shutdown-delay-duration=0s",
         f"--audit-policy-file={directory / 'audit-policy.json'}",
         f"--audit-log-path={site.audit_log}",
+        *site.flags,
     ]
 
 

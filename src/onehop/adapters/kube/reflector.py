@@ -154,6 +154,7 @@ class Reflector:
         # In a row: a watch that stands a while, or brings anything, ends the row.
         self._failures = 0
         self._gone = 0  # times that the version was gone
+        self._denied = 0  # times in a row that a person had to do something first
         self._paged = True
 
     async def run(self) -> None:
@@ -206,7 +207,7 @@ class Reflector:
         self._version = page.metadata.resource_version
         self._unsure = False
         self._connects = self._channel.connects
-        self._watcher.fine(self._shelf)
+        self._fine()
         self._watcher.settled(self._shelf)
         self._watcher.heard(self._shelf)
 
@@ -244,7 +245,7 @@ class Reflector:
             self._unsure = True
             self._channel.close()
             return
-        self._watcher.fine(self._shelf)
+        self._fine()
         steady = time.monotonic() + self._timing.brief
         try:
             heard = await self._hear(answer)
@@ -329,7 +330,9 @@ class Reflector:
         self._watcher.refused(self._shelf, reason, detail)
         if not self._source.essential:
             self._watcher.settled(self._shelf)
-        await self._sleep(self._backoff(self._timing.first_slow, self._timing.last_slow))
+        first, last = self._timing.first_slow, self._timing.last_slow
+        await self._sleep(self._pause(first, last, self._denied))
+        self._denied += 1
 
     async def _wait(self, retry_after: float | None) -> None:
         """As long as the server asks, within reason, or longer each time."""
@@ -365,11 +368,17 @@ class Reflector:
             self._watcher.lost(self._shelf, str(error))
         await self._pace.pause(self._backoff())
 
-    def _backoff(self, first: float = 0.0, last: float = 0.0) -> float:
-        first, last = first or self._timing.first_pause, last or self._timing.last_pause
-        pause = min(last, first * float(1 << min(self._failures, 10)))
+    def _backoff(self) -> float:
+        pause = self._pause(self._timing.first_pause, self._timing.last_pause, self._failures)
         self._failures += 1
-        return pause * self._jitter(0.5, 1.0)
+        return pause
+
+    def _pause(self, first: float, last: float, before: int) -> float:
+        return min(last, first * float(1 << min(before, 10))) * self._jitter(0.5, 1.0)
+
+    def _fine(self) -> None:
+        self._denied = 0
+        self._watcher.fine(self._shelf)
 
 
 def _number(version: str) -> int:
