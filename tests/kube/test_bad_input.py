@@ -172,6 +172,20 @@ def test_a_right_to_write_that_is_missing_has_its_reason_and_comes_back(place: P
     assert wait(lambda: bool(place.site.addresses("web")), 40.0) < 35.0
 
 
+def test_a_lease_that_may_not_be_taken_is_said_and_taken_when_it_may(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    made = Place(cluster, tmp_path)
+    made.grant("leases")
+    try:
+        made.start()
+        wait(lambda: "standing-by" in made.said() and "HTTP 403" in made.said())
+        made.grant()
+        made.serve("web", 20.0)
+    finally:
+        made.close()
+
+
 def test_a_forbidden_kind_is_named_and_the_rest_works(place: Place) -> None:
     place.grant("bgppeers")
     place.site.cluster.restart_apiserver()  # a watch that stands is not asked for its rights again

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onehop.adapters.telemetry import Log
+from onehop.app.long_lived import sparing
 from onehop.app.loop import Ring
 from onehop.app.ports import Leadership, Store
 from onehop.app.problem_log import ProblemLog
@@ -39,7 +40,7 @@ class Controller:
         leadership: Leadership | None = None,
     ) -> None:
         self._leadership = leadership
-        self._leads = leadership is None
+        self._standing = (False, "", "")
         self._store = store
         self._log = log
         self._allocator = Allocator(lb_class=lb_class)
@@ -69,7 +70,8 @@ class Controller:
 
     async def run(self, begin: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM; `begin` is called once that would be heard."""
-        ring = Ring(self.round, self._log, settle=_SETTLE)
+        round_ = sparing(self.round, lambda: self.decided is not None)
+        ring = Ring(round_, self._log, settle=_SETTLE)
         ring.listen()
         begin()
         if self._leadership is not None:
@@ -83,11 +85,14 @@ class Controller:
         """Whether this controller may write now."""
         if self._leadership is None:
             return True
-        leads = self._leadership.is_held()
-        if leads != self._leads:
-            self._leads = leads
-            event = "leading" if leads else "standing-by"
-            self._log(event, holder=self._leadership.holder, why=self._leadership.why)
+        leadership = self._leadership
+        leads = leadership.is_held()
+        standing = (leads, leadership.holder, "" if leads else leadership.why)
+        if standing != self._standing:
+            self._standing = standing
+            if any(standing):
+                event = "leading" if leads else "standing-by"
+                self._log(event, holder=standing[1], why=standing[2])
         return leads
 
     def _tell(self, objects: Objects) -> None:

@@ -91,7 +91,13 @@ def test_who_does_not_lead_writes_nothing_and_says_so_when_it_changes(leading: L
     store, said = MemoryStore(), io.StringIO()
     controller = Controller(store, Log(stream=said, quiet=0.0), leadership=leading)
     controller.round()
-    assert (store.wanted, said.getvalue()) == ([], "")
+    assert store.wanted == []
+    assert "standing-by holder=someone why=" in said.getvalue()
+    controller.round()
+    leading.why = "another"
+    controller.round()
+    leading.holder = leading.why = ""
+    controller.round()
     leading.held = True
     controller.round()
     controller.round()
@@ -100,7 +106,7 @@ def test_who_does_not_lead_writes_nothing_and_says_so_when_it_changes(leading: L
     controller.round()
     assert len(store.wanted) == 2
     events = [line.split()[1] for line in said.getvalue().splitlines()]
-    assert events == ["leading", "allocated", "standing-by"]
+    assert events == ["standing-by", "standing-by", "leading", "allocated"]
 
 
 def test_what_is_wrong_with_the_objects_goes_to_the_store() -> None:

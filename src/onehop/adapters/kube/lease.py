@@ -161,8 +161,7 @@ class Lease:
         self._connection = Connection(access)
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = threading.Event()
-        self._was_held = False
-        self._told = False
+        self._noted = self._told = (False, "", "")
         self.why = ""
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
@@ -181,15 +180,15 @@ class Lease:
         return record.holder if record is not None else ""
 
     def fileno(self) -> int:
-        """A descriptor that turns readable when we became the holder or ceased to be."""
+        """A descriptor that turns readable when we hold it, no longer, or cannot for a new why."""
         return self._eventfd
 
     def refresh(self) -> bool:
         """Whether that changed since the last call."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._eventfd)
-        held = self.is_held()
-        changed, self._told = held != self._told, held
+        state = self._state()
+        changed, self._told = state != self._told, state
         return changed
 
     def close(self) -> None:
@@ -238,10 +237,14 @@ class Lease:
         return timing.retry * (0.5 + 0.5 * random())
 
     def _tell(self) -> None:
-        held = self.is_held()
-        if held != self._was_held:
-            self._was_held = held
+        state = self._state()
+        if state != self._noted:
+            self._noted = state
             os.eventfd_write(self._eventfd, 1)
+
+    def _state(self) -> tuple[bool, str, str]:
+        """What somebody may want to know: also of one that never gets it, who does and why."""
+        return (True, "", "") if self.is_held() else (False, self.holder, self.why)
 
     def _look(self) -> None:
         answer = self._connection.exchange(Request("GET", f"{self._collection}/{self._name}"))
