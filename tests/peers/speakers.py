@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,12 +41,13 @@ class Given:
         made["metadata"]["labels"] = labels
         return made
 
-    def state(self, state: State, pools: Pools, kind: str) -> None:
-        """Make the cluster hold a state; `kind` is that of the advertisements."""
+    def state(self, state: State, pools: Pools, kind: str, more: Iterable[Plain] = ()) -> None:
+        """Make the cluster hold a state and `more`; `kind` is that of the advertisements."""
         config = [
             self.of_metallb("IPAddressPool", name, spec, **labels)
             for name, (labels, spec) in pools.items()
         ]
+        config += more
         config += [
             self.of_metallb(kind, name, spec) for name, spec in state.advertisements.items()
         ]
