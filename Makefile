@@ -10,6 +10,7 @@ CODE := src tests tools bench fuzz
 PYTEST_ARGS ?=
 TOUR_ARGS ?=
 BENCH ?= all
+PEERS_BENCH ?= kube kube_large kube_speaker kube_rest
 SECONDS_EACH ?= 30
 
 .DEFAULT_GOAL := help
@@ -48,8 +49,9 @@ lab: root setup ## the tests that build a lab; a skip is a failure
 test: root setup ## the whole suite
 	@$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-peers: root setup kube ## compare with MetalLB's own programs on one API server
+peers: root setup kube ## compare with MetalLB and kube-proxy themselves: decisions, then figures
 	@CI=true $(PYTHON) -m pytest -m peers $(PYTEST_ARGS)
+	@$(PYTHON) -m bench $(PEERS_BENCH)
 
 check: $(STAMP) ## format, lint, types, layers, house rules, unit tests
 	@.venv/bin/ruff format --check --quiet $(wildcard $(CODE))
