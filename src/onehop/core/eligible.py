@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from onehop.core.request import ALLOW_SHARED_IP, annotation
+from onehop.core.request import annotation
+from onehop.model.annotation import ALLOW_SHARED_IP
 from onehop.model.bgp import BGPAdvertisement
 from onehop.model.config import L2Advertisement, LabelSelector, Pool, any_matches
 from onehop.model.node import EXCLUDE_LABEL, Node

@@ -11,14 +11,15 @@ from ipaddress import IPv4Address, IPv6Address
 
 from onehop.core.sharing import Share
 from onehop.model.address import Family, IPAddress, family_of
+from onehop.model.annotation import (
+    ADDRESS_POOL,
+    ALLOW_SHARED_IP,
+    DEPRECATED_PREFIX,
+    LOAD_BALANCER_IPS,
+    PREFIX,
+)
 from onehop.model.reason import Reason, Refusal
 from onehop.model.service import FamilyPolicy, Service, TrafficPolicy
-
-PREFIX = "metallb.io/"
-DEPRECATED_PREFIX = "metallb.universe.tf/"
-ADDRESS_POOL = "address-pool"
-LOAD_BALANCER_IPS = "loadBalancerIPs"
-ALLOW_SHARED_IP = "allow-shared-ip"
 
 _FAMILIES = tuple(Family)
 _NOTHING_SHARED: frozenset[tuple[str, int]] = frozenset()

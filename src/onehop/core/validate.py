@@ -14,8 +14,6 @@ from operator import is_
 
 from onehop.core.candidates import merged
 from onehop.core.request import (
-    ADDRESS_POOL,
-    LOAD_BALANCER_IPS,
     annotation,
     asks,
     families_needed,
@@ -24,6 +22,7 @@ from onehop.core.request import (
 from onehop.core.sharing import number
 from onehop.core.validate_bgp import BgpValidator
 from onehop.model.address import AddressRange, IPAddress, family_of
+from onehop.model.annotation import ADDRESS_POOL, LOAD_BALANCER_IPS
 from onehop.model.config import L2Advertisement, Pool
 from onehop.model.diff import moved
 from onehop.model.objects import Objects

@@ -10,7 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from onehop.adapters.kube.configuration_state import ConfigurationState
-from onehop.adapters.kube.events import Events, ProblemEvents, ServiceEvents
+from onehop.adapters.kube.events import (
+    DeprecationEvents,
+    Events,
+    ProblemEvents,
+    ServiceEvents,
+)
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.pool_annotation import PoolAnnotation
 from onehop.adapters.kube.pool_status import Counting, PoolStatuses
@@ -54,6 +59,7 @@ class ControllerWriter:
             telling = (*telling, PoolAnnotation(self._requests))
         self._services = ServiceStatuses(self._requests, telling=telling, clock=clock)
         self._problems = ProblemEvents(events)
+        self._deprecations = DeprecationEvents(events)
         self._pools = PoolStatuses(self._requests, counting=counting, clock=clock)
         self._state = ConfigurationState(self._requests, namespace, clock=clock)
         self.released = Released(self._requests, own_namespace, clock=clock)
@@ -81,6 +87,7 @@ class ControllerWriter:
             self._was_leader = False
             self._requests.drop()
             self._services.forget()
+            self._deprecations.forget()
         return self._services.collect()
 
     def echoed(self, key: Key, live: Live | None) -> bool:
@@ -96,6 +103,7 @@ class ControllerWriter:
         self._was_leader = True
         report = self._services.sync(want.statuses, have, live, touched)
         self._problems.tell(frozenset(want.problems), live)
+        self._deprecations.tell(have.services, want.statuses, live)
         changed = self._services.has_moved or have.pools is not self._counted
         self._counted = have.pools
         due = (

@@ -91,6 +91,17 @@ PROBLEM = EventKind(
     when="something in it is wrong, or contradicts another object",
     metallb="nothing: its webhook refuses some of it, the log tells of the rest",
 )
+DEPRECATED_ANNOTATION = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=True,
+    reason="deprecatedAnnotation",
+    action="Validate",
+    note="Service uses deprecated annotation {annotation}: it is {present} now",
+    when="it has an annotation with MetalLB's old prefix, and had not; the annotation is read "
+    "all the same",
+    metallb="`deprecatedAnnotation`, with each change of its status",
+)
 TAKEN_OVER = EventKind(
     component=SPEAKER,
     regarding="Service",
@@ -120,6 +131,7 @@ KINDS = (
     ALLOCATION_FAILED,
     PARTLY_REFUSED,
     PROBLEM,
+    DEPRECATED_ANNOTATION,
     TAKEN_OVER,
     ADVERTISED,
 )

@@ -9,7 +9,7 @@ counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from hashlib import blake2b
 
 import msgspec
@@ -18,6 +18,7 @@ from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.event_kinds import (
     ALLOCATION_FAILED,
     CLEAR_ASSIGNMENT,
+    DEPRECATED_ANNOTATION,
     IP_ALLOCATED,
     IP_REPLACED,
     PARTLY_REFUSED,
@@ -26,11 +27,13 @@ from onehop.adapters.kube.event_kinds import (
 )
 from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
-from onehop.adapters.kube.statuses import FIELD_MANAGER
+from onehop.adapters.kube.statuses import FIELD_MANAGER, has_ours
 from onehop.adapters.kube.structs import Live
+from onehop.model.annotation import deprecated, present
 from onehop.model.desired import ServiceStatus
+from onehop.model.diff import moved
 from onehop.model.reason import Problem, Severity
-from onehop.model.service import Key
+from onehop.model.service import Key, Service
 
 _LIMIT = 1000  # that wait; whoever creates more at once reads none of them
 _NOTE = 1024  # octets that the API allows
@@ -149,6 +152,54 @@ def _said(before: Live, status: ServiceStatus) -> bool:
     """Whether the status gave the same reason before."""
     have = {(each.type, each.reason) for each in before.conditions}
     return all((each.type, each.reason) in have for each in status.conditions)
+
+
+class DeprecationEvents:
+    """Tells of annotations with MetalLB's old prefix, when they turn up.
+
+    What a controller finds at its start was told by the one before, unless the Service's status
+    says that no controller has looked at it yet.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._services: Mapping[Key, Service] | None = None
+        self._known: dict[Key, tuple[str, tuple[str, ...]]] = {}  # the uid, and what was told
+
+    def tell(
+        self, services: Mapping[Key, Service], in_charge_of: Container[Key], live: LiveLookup
+    ) -> None:
+        """These are all Services that there are now."""
+        is_start = self._services is None
+        gone, come = moved(self._services or {}, services)
+        self._services = services
+        for key in gone.keys() - come.keys():
+            self._known.pop(key, None)
+        for key, service in come.items():
+            found = deprecated(service.annotations) if service.annotations else ()
+            now = live("Service", key) if found and key in in_charge_of else None
+            uid, told = self._known.pop(key, ("", ()))
+            if now is None:
+                continue
+            self._known[key] = now.uid, found
+            if is_start and (now.ingress or has_ours(now)):
+                continue
+            for each in found:
+                if now.uid != uid or each not in told:
+                    self._send(key, now.uid, each)
+
+    def forget(self) -> None:
+        """This controller is none any more."""
+        self._services = None
+        self._known.clear()
+
+    def _send(self, key: Key, uid: str, annotation: str) -> None:
+        self._events.send(
+            DEPRECATED_ANNOTATION,
+            _regarding("Service", key, uid),
+            annotation=annotation,
+            present=present(annotation),
+        )
 
 
 class NodeEvents:

@@ -6,16 +6,23 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
-from onehop.adapters.kube.events import Events, NodeEvents, ProblemEvents, ServiceEvents
+from onehop.adapters.kube.events import (
+    DeprecationEvents,
+    Events,
+    NodeEvents,
+    ProblemEvents,
+    ServiceEvents,
+)
 from onehop.adapters.kube.requests import Lane, Outcome
 from onehop.adapters.kube.structs import Ingress, Live, LiveCondition
 from onehop.model.desired import ServiceStatus
 from onehop.model.reason import Problem, Reason, Refusal
-from onehop.model.service import Condition, Key
+from onehop.model.service import Condition, Key, Service
 
 KEY = Key("kafka", "broker-0")
 POOL = Key("metallb-system", "a")
@@ -190,3 +197,63 @@ def test_a_node_says_that_it_carries_a_service_in_metallbs_words(
     [(path, body)] = sink.sent
     assert path.startswith("/apis/events.k8s.io/v1/namespaces/kafka/events?")
     assert (body["reportingController"], body["regarding"]["uid"]) == ("onehop-speaker", "u1")
+
+
+OLD_POOL = "metallb.universe.tf/address-pool"
+OLD_SHARE = "metallb.universe.tf/allow-shared-ip"
+
+
+class Controller:
+    """One that leads, and hears of the Service from time to time."""
+
+    def __init__(self, sink: Sink, events: Events) -> None:
+        self.sink = sink
+        self.events = DeprecationEvents(events)
+        self.live = live()
+
+    def hears(self, *annotations: str, in_charge: bool = True) -> list[str]:
+        """The notes of what it tells when the Service has these."""
+        before = len(self.sink.sent)
+        service = Service(
+            key=KEY, type="LoadBalancer", annotations=dict.fromkeys(annotations, "x")
+        )
+        self.events.tell({KEY: service}, {KEY} if in_charge else (), lambda kind, key: self.live)
+        assert all(each[:2] == ("Warning", "deprecatedAnnotation") for each in self.sink.told)
+        return [note for _, _, note in self.sink.told[before:]]
+
+
+@pytest.fixture
+def controller(sink: Sink, events: Events) -> Controller:
+    return Controller(sink, events)
+
+
+def said(annotation: str) -> str:
+    now = annotation.replace("metallb.universe.tf", "metallb.io")
+    return f"Service uses deprecated annotation {annotation}: it is {now} now"
+
+
+def test_an_old_annotation_is_told_when_it_turns_up(controller: Controller) -> None:
+    assert controller.hears(OLD_POOL) == [said(OLD_POOL)]
+    assert controller.hears(OLD_POOL, "metallb.io/address-pool") == []
+    assert controller.hears(OLD_POOL, OLD_SHARE) == [said(OLD_SHARE)]
+    assert controller.hears() == []
+    assert controller.hears(OLD_POOL) == [said(OLD_POOL)]
+    controller.live = msgspec.structs.replace(controller.live, uid="u2")  # another of its name
+    assert controller.hears(OLD_POOL, "a") == [said(OLD_POOL)]
+
+
+@pytest.mark.parametrize("served", [live("192.0.2.1"), live(reason="NoPools")])
+def test_a_start_tells_only_of_services_that_nobody_has_looked_at(
+    controller: Controller, served: Live
+) -> None:
+    controller.live = served
+    assert controller.hears(OLD_POOL) == []
+    assert controller.hears(OLD_POOL, OLD_SHARE) == [said(OLD_SHARE)]
+    controller.events.forget()  # another one leads, and then this one again
+    assert controller.hears(OLD_POOL, OLD_SHARE) == []
+    controller.events.tell({}, (), lambda kind, key: None)
+    assert controller.hears(OLD_POOL) == [said(OLD_POOL)]
+
+
+def test_the_annotations_of_others_services_are_others_business(controller: Controller) -> None:
+    assert controller.hears(OLD_POOL, in_charge=False) == []
