@@ -8,7 +8,6 @@ are told first, while the pinned datapath goes on carrying what is still under w
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from onehop.adapters.telemetry import Log
 from onehop.app.announcers import difference
 from onehop.app.carried import carried
+from onehop.app.long_lived import sparing
 from onehop.app.loop import Ring
 from onehop.app.ports import (
     Advertising,
@@ -147,7 +147,8 @@ class Speaker:
 
     async def run(self) -> None:
         """Serve until SIGTERM; then fall silent, and leave the pinned datapath forwarding."""
-        ring = Ring(self.round, self._log, self._asked_to_end)
+        round_ = sparing(self.round, lambda: self.objects.complete)
+        ring = Ring(round_, self._log, self._asked_to_end)
         self._store.refresh()
         self._links.refresh()
         ring.watch(self._store.fileno(), self._store.refresh)
@@ -156,10 +157,6 @@ class Speaker:
             # The round itself drains the descriptor: it says that routes to pods may differ.
             ring.watch(self._datapath.fileno(), lambda: True)
         self._log("speaker-started", node=self._rules.node)
-        # What is loaded now lives long: keep the collector from walking it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
         try:
             await ring.run()
         finally:
@@ -197,6 +194,7 @@ class Speaker:
         return Report(
             changed=sum(report.changed for report in reports),
             failures=tuple(dict.fromkeys(f for report in reports for f in report.failures)),
+            again_at=shrunk.again_at,
         )
 
     def _tell(self, want: NodeDesired) -> None:
