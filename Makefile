@@ -74,10 +74,18 @@ fuzz: $(STAMP) ## throw random and mutated packets at every decoder
 docs: $(STAMP) ## generate docs/reference and docs/conformance
 	@$(PYTHON) tools/docs.py
 
-lock: ## resolve pyproject.toml anew into requirements.lock
-	@build/uv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-emit-index-url --no-header --quiet --extra lab --group dev \
+COMPILE := build/uv/bin/uv pip compile --python-version 3.11 --generate-hashes --quiet \
+  --no-emit-index-url --no-header
+# What stands in the image is what is tested: its versions are those of requirements.lock.
+COMPILE_IMAGE := $(COMPILE) --python-platform linux --no-annotate --constraint requirements.lock
+
+lock: ## resolve pyproject.toml anew into requirements.lock and the image's two
+	@$(COMPILE) --universal --upgrade --extra lab --group dev \
 	  pyproject.toml --output-file requirements.lock
+	@$(COMPILE_IMAGE) --upgrade pyproject.toml --output-file deploy/requirements.lock
+	@$(PYTHON) -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(COMPILE_IMAGE) --upgrade - --output-file deploy/requirements-build.lock
 
 clean: ## remove what was built and installed inside this folder
 	@rm -rf .venv build dist $(BPF_OBJECT) .mypy_cache .ruff_cache .pytest_cache .hypothesis \
