@@ -180,6 +180,8 @@ def carry(cluster: Sealed, tmp_path: Path) -> None:
     words = ("speaker", "--datapath=none", f"--state={tmp_path / 'state'}")
     speaker = cluster.run("onehop-speaker", *words, pod="speaker-node1")
     cluster.until(lambda: statuses(cluster) == set(KINDS))
+    state = f"{SYSTEM}/configurationstates/speaker-node1"
+    cluster.until(lambda: cluster.client.get(state)["status"]["result"] == "Valid")
     cluster.change(f"{SYSTEM}/l2advertisements/all", {"spec": {"interfaces": ["eth0"]}})
     l2 = f"{SYSTEM}/servicel2statuses"
     cluster.until(lambda: cluster.client.get(l2)["items"][0]["status"]["interfaces"])

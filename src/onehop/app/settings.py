@@ -139,7 +139,7 @@ def _statuses(settings: SpeakerSettings, store: OpenStore, log: Log) -> Telling:
         node=node,
         namespace=namespace,
         pod=owner(pod, os.environ.get("ONEHOP_POD_UID", "")),
-        live=store.live,
+        store=store,
         log=log,
     )
 

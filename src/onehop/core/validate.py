@@ -69,19 +69,23 @@ class Validator:
         self._faults: dict[Key, tuple[Problem, ...]] = {}
         self._bgp = BgpValidator()
 
+    def configuration(self, objects: Objects) -> tuple[Problem, ...]:
+        """What is wrong with pools, advertisements and BGP objects; Services are not looked at."""
+        self._renew_pools(objects)
+        found = list(self._judgement.problems)
+        for _, advertisement in sorted(objects.l2_advertisements.items()):
+            found += _advertisement_problems(advertisement, self._names, self._judgement.refused)
+        return (*found, *self._bgp.problems(objects, self._judgement.usable))
+
     def problems(self, objects: Objects) -> tuple[Problem, ...]:
         """Everything wrong with the configuration as a whole, in a fixed order."""
-        self._renew_pools(objects)
+        found = list(self.configuration(objects))
         gone, come = moved(self._services, objects.services)
         self._services = objects.services
         for key in gone:
             self._faults.pop(key, None)
         for service in come.values():
             self._review(service)
-        found = list(self._judgement.problems)
-        for _, advertisement in sorted(objects.l2_advertisements.items()):
-            found += _advertisement_problems(advertisement, self._names, self._judgement.refused)
-        found += self._bgp.problems(objects, self._judgement.usable)
         for _, faults in sorted(self._faults.items()):
             found += faults
         return tuple(found)

@@ -39,6 +39,22 @@ def test_sound_configuration_has_no_problems() -> None:
     assert [pool.key.name for pool in usable_pools(objects)] == ["a", "b"]
 
 
+def test_the_configuration_alone_leaves_services_out() -> None:
+    objects = the_objects(
+        pools=[a_pool("a", "10.0.0.0/24"), a_pool("b", "10.0.0.0/25")],
+        advertisements=[an_advertisement(pools=("c",))],
+        services=[a_service("w", annotations={"metallb.io/address-pool": "c"})],
+    )
+    validator = Validator()
+    every, alone = validator.problems(objects), validator.configuration(objects)
+    assert [each.object.partition(" ")[0] for each in alone] == [
+        "IPAddressPool",
+        "L2Advertisement",
+    ]
+    assert every[: len(alone)] == alone
+    assert [each.object.partition(" ")[0] for each in every[len(alone) :]] == ["Service"]
+
+
 def test_of_two_pools_that_overlap_the_first_by_name_stays_in_force() -> None:
     pools = [
         a_pool("b", "10.1.0.0/16", "10.0.0.128/25"),

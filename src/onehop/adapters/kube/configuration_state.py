@@ -1,7 +1,8 @@
 """ConfigurationState: what this component thinks of the configuration, in MetalLB's shape.
 
 One object a component: `controller`, and `speaker-NODE` of each speaker. It is read once, when
-there is first something to say, and written when it ought to say something else.
+there is first something to say, and written when it ought to say something else. That of a speaker
+belongs to its pod and goes with it; the next pod of the node takes over what it finds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.instant import instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.statuses import applied
-from onehop.adapters.kube.structs import UNREADABLE, LiveCondition
+from onehop.adapters.kube.structs import UNREADABLE, LiveCondition, Owner
 from onehop.model.reason import Problem, Severity
 
 _COLLECTION = "/apis/metallb.io/v1beta1/namespaces/{}/configurationstates"
@@ -32,7 +33,12 @@ class _Status(msgspec.Struct, rename="camel"):
     conditions: tuple[LiveCondition, ...] = ()
 
 
+class _Meta(msgspec.Struct, rename="camel"):
+    owner_references: tuple[Owner, ...] = ()
+
+
 class _State(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
     status: _Status | None = None
 
 
@@ -48,6 +54,7 @@ class ConfigurationState:
         namespace: str,
         *,
         node: str = "",
+        owner: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -58,11 +65,13 @@ class ConfigurationState:
         self._labels = {"metallb.io/component-type": "speaker" if node else "controller"}
         if node:
             self._labels["metallb.io/node-name"] = node
+        self._owner = owner
         self._clock = clock
         self._wall = wall
         self._wake: Callable[[], None] = lambda: None
         self._want: _Said | None = None
         self._have: _Said | None = None  # None: not known; two empty texts: there is none
+        self._is_ours = True  # as far as its owner goes
         self._since = ""  # when the condition last turned
         self._is_busy = False
         self._not_before = 0.0
@@ -74,7 +83,7 @@ class ConfigurationState:
     def sync(self, problems: Iterable[Problem]) -> float | None:
         """Have it say this; the instant at which to come again, None when nothing is left."""
         self._want = _said(problems)
-        if self._is_busy or self._want == self._have:
+        if self._is_busy or (self._want == self._have and self._is_ours):
             return None
         if self._clock() < self._not_before:
             return self._not_before
@@ -82,7 +91,7 @@ class ConfigurationState:
         self._is_busy = True
         if self._have is None:
             self._ask(Request("GET", path), self._found)
-        elif self._have == ("", ""):
+        elif self._have == ("", "") or not self._is_ours:
             self._ask(applied(path, self._body()), self._made)
         else:
             want = self._want
@@ -114,15 +123,19 @@ class ConfigurationState:
 
     def _made(self, outcome: Outcome) -> None:
         if outcome.ok:
-            self._have = ("made", "")
+            self._is_ours = True
+            self._have = self._have if self._have and any(self._have) else ("made", "")
         elif outcome.status == 404:  # no such kind here: nobody asked for it
-            self._have = self._want
+            self._have, self._is_ours = self._want, True
 
     def _read(self, body: bytes) -> _Said:
         try:
-            status = msgspec.json.decode(body, type=_State).status or _Status()
+            state = msgspec.json.decode(body, type=_State)
         except UNREADABLE:
             return ("made", "")
+        status = state.status or _Status()
+        owners = {each.uid for each in state.metadata.owner_references}
+        self._is_ours = self._owner is None or self._owner["uid"] in owners
         found = next((each for each in status.conditions if each.type == self._type), None)
         if found is None or (found.status == "True") != (status.result == "Valid"):
             return ("made", "")
@@ -130,14 +143,15 @@ class ConfigurationState:
         return (status.result, status.error_summary)
 
     def _body(self, status: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        meta: dict[str, object] = {"name": self._name, "namespace": self._namespace}
+        if status is None:
+            meta["labels"] = self._labels
+            if self._owner is not None:
+                meta["ownerReferences"] = [self._owner]
         body: dict[str, object] = {
             "apiVersion": "metallb.io/v1beta1",
             "kind": "ConfigurationState",
-            "metadata": {
-                "name": self._name,
-                "namespace": self._namespace,
-                "labels": self._labels,
-            },
+            "metadata": meta,
         }
         return body | {"status": status} if status is not None else body
 

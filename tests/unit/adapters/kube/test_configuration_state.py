@@ -22,10 +22,12 @@ def problem(object_: str = "IPAddressPool metallb-system/a", detail: str = "over
 
 
 class World:
-    def __init__(self, api: ApiWrites, node: str = "") -> None:
+    def __init__(
+        self, api: ApiWrites, node: str = "", owner: dict[str, str] | None = None
+    ) -> None:
         self.requests = Requests(api.access(), timeout=0.5)
         self.state = ConfigurationState(
-            self.requests, "metallb-system", node=node, wall=lambda: 0.0
+            self.requests, "metallb-system", node=node, owner=owner, wall=lambda: 0.0
         )
 
     def settle(self, *problems: Problem) -> None:
@@ -128,3 +130,26 @@ def test_a_deleted_one_is_made_again_when_there_is_something_to_say(
         assert time.monotonic() < until
         world.settle(problem())
     assert status(api)["result"] == "Invalid"
+
+
+def pod(uid: str) -> dict[str, str]:
+    return {"apiVersion": "v1", "kind": "Pod", "name": "speaker-x", "uid": uid}
+
+
+def test_a_speakers_belongs_to_its_pod_and_the_next_pod_takes_it_over(api: ApiWrites) -> None:
+    def owned(uid: str, *problems: Problem) -> tuple[list[str], Any]:
+        """The writes of a speaker in this pod, and what the object says of its owner then."""
+        before = len(api.writes())
+        world = World(api, node="n1", owner=pod(uid))
+        world.settle(*problems)
+        world.requests.close()
+        found = api.objects[f"{COLLECTION}/speaker-n1"]["metadata"]["ownerReferences"]
+        paths = [each.path.split("?")[0] for each in api.writes()[before:]]
+        return [path.removeprefix(f"{COLLECTION}/speaker-n1") or "/" for path in paths], found
+
+    assert owned("u1") == (["/", "/status"], [pod("u1")])
+    assert owned("u1") == ([], [pod("u1")])  # its container has started again
+    assert owned("u2") == (["/"], [pod("u2")])
+    assert status(api, "speaker-n1")["result"] == "Valid"
+    assert owned("u3", problem()) == (["/", "/status"], [pod("u3")])
+    assert status(api, "speaker-n1")["result"] == "Invalid"

@@ -1,0 +1,56 @@
+"""What a cluster's speaker says of the configuration: its own ConfigurationState.
+
+It is looked at when a round is over, like all that is only for those who look on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from onehop.adapters.kube.configuration_state import ConfigurationState
+from onehop.core.validate import Validator
+from onehop.model.objects import Objects
+
+_SOON = 0.05
+
+
+class ConfigurationTeller:
+    """All methods but `again` belong to the loop's own thread."""
+
+    def __init__(self, state: ConfigurationState, objects: Callable[[], Objects]) -> None:
+        self._state = state
+        self._objects = objects
+        self._validator = Validator()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        state.start(self.again)
+
+    def sync(self) -> None:
+        """The objects may be others than before."""
+        if self._timer is None or self._timer.when() > self._loop.time() + _SOON:
+            self._step_in(_SOON)
+
+    def again(self) -> None:
+        """Have another look; from any thread, also when the loop is gone."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.sync)
+
+    def close(self) -> None:
+        """Say nothing more; what was said stays as long as the pod."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+    def _step_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._step)
+
+    def _step(self) -> None:
+        self._timer = None
+        objects = self._objects()
+        at = self._state.sync((*objects.problems, *self._validator.configuration(objects)))
+        if at is not None:
+            self._step_in(max(0.0, at - time.monotonic()))
