@@ -224,6 +224,7 @@ def _datapath(
         )
     # Imported only where it is used: without it a speaker starts sooner.
     from onehop.adapters.bpf.datapath import Datapath
+    from onehop.adapters.bpf.linger import LINGER
 
     try:
         return Datapath(
@@ -233,6 +234,7 @@ def _datapath(
             uplinks=uplinks,
             hook=settings.hook,
             sources=_addresses(store, settings.node),
+            linger=LINGER,
         )
     except DatapathError as error:
         return Refusal(reason=error.reason, detail=str(error))

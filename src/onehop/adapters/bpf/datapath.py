@@ -18,6 +18,7 @@ from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.delivery import Delivery
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.bpf.frontends import Frontends, FullError
+from onehop.adapters.bpf.linger import Lingering
 from onehop.adapters.bpf.links import ClsactHook, Hook, Links, Place, TcxHook
 from onehop.adapters.bpf.loader import OBJECT, Loaded, preflight
 from onehop.adapters.bpf.netlink import Netlink, device_index
@@ -67,7 +68,8 @@ class Datapath:
 
     `ring` gives the Maglev table of some backends as indexes into them. `sources` are the node's
     addresses that packets to other nodes' backends carry, one for each family. `hook` forces
-    `tcx` or `clsact`; `auto` takes tcx where the kernel has it.
+    `tcx` or `clsact`; `auto` takes tcx where the kernel has it. For `linger` seconds a frontend
+    under Local keeps its last backend when that moves to another node.
 
     Raises:
         DatapathError: when this process or kernel cannot load it, with what to do.
@@ -84,6 +86,7 @@ class Datapath:
         sources: tuple[IPAddress, ...] = (),
         ports: tuple[int, int] = PORTS,
         capacity: Mapping[str, int] | None = None,
+        linger: float = 0.0,
         path: Path = OBJECT,
         clock: Callable[[], float] = time.monotonic,
         has_tcx: Callable[[], bool] = syscall.has_tcx,
@@ -98,6 +101,7 @@ class Datapath:
         self._tables = Tables(self._loaded.maps)
         self._ring = ring
         self._frontends = Frontends(self._loaded.maps, ring, clock)
+        self._lingering = Lingering(linger, clock)
         self._netlink = Netlink()
         links = self._opened_links(hook, uplinks, has_tcx=has_tcx())
         fast = delivery != "stack"
@@ -183,6 +187,8 @@ class Datapath:
         if not self._adopted:
             self._adopt()
         changed = 0
+        if shrink:
+            self._lingering.begin()
         if want is not self._last:
             changed = self._write(want, shrink=shrink)
             changed += self._write_addresses(want.node_addresses, shrink=shrink)
@@ -191,7 +197,7 @@ class Datapath:
         failures = [*self._unreserved]
         failures += [each for refused in self._refused.values() for each in refused]
         failures += self._delivery.sync(self._frontends.backends, attach=shrink)
-        return Report(changed=changed, failures=tuple(failures))
+        return Report(changed=changed, failures=tuple(failures), again_at=self._lingering.due)
 
     def _adopt(self) -> None:
         self._frontends = Frontends(self._loaded.maps, self._ring, self._clock)
@@ -234,7 +240,7 @@ class Datapath:
         if shrink:  # all that was only grown is settled now
             applied = self._applied
             self._unsettled = {s for s in self._unsettled if applied.get(s) is _UNSETTLED}
-        finished = not self._refused and (shrink or not (batch.deferred or steps.remove))
+        finished = not self._refused and not batch.deferred and (shrink or not steps.remove)
         self._last = want if finished else None
         return batch.changed
 
@@ -275,7 +281,8 @@ class Datapath:
             if owner is not None and owner != service:  # it may want its frontend back later
                 self._unsettle(owner)
             try:
-                written, complete = self._frontends.put(key, each, keep_last=not shrink)
+                keep_last = not shrink or self._lingers(key, each)
+                written, complete = self._frontends.put(key, each, keep_last=keep_last)
             except FullError as error:
                 self._refuse(each, error)
                 written, complete = False, True
@@ -289,6 +296,10 @@ class Datapath:
         batch.leave(service, vanished)
         batch.deferred = batch.deferred or not whole
         return whole
+
+    def _lingers(self, key: bytes, want: FrontendDesired) -> bool:
+        entry = self._frontends.entries.get(key)
+        return entry is not None and bool(entry.members) and self._lingering.holds(key, want)
 
     def _owned(self, service: Key) -> list[bytes]:
         """The keys of a Service's frontends, without those that another one took over."""
