@@ -1,6 +1,6 @@
 """Endpoints that move between the plant's nodes, and how a bench writes them.
 
-Every Service is Local with one endpoint, and its status names its address: no controller runs. A
+A Service is Local with one endpoint, and its status names its address: no controller is needed. A
 change is one PUT of an EndpointSlice, on a connection that is kept. The clock starts before the
 first byte of it is sent, and the answer is read when what was waited for has been seen.
 """
@@ -30,6 +30,11 @@ def vip(at: int) -> IPv4Address:
     return FIRST_ADDRESS + at
 
 
+def name(at: int) -> str:
+    """What the n-th Service is called."""
+    return f"s{at:02}"
+
+
 def pod(node: int) -> str:
     """The address of the pod of a node."""
     return f"10.1.{node}.5"
@@ -44,40 +49,26 @@ def endpoint(node: int, *, ending: bool = False) -> dict[str, Any]:
     }
 
 
-def endpoint_slice(at: int, *endpoints: dict[str, Any]) -> dict[str, Any]:
-    """The only slice of the n-th Service."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"s{at:02}-a",
-            "namespace": SPACE,
-            "labels": {"kubernetes.io/service-name": f"s{at:02}"},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "a", "port": POD_PORT, "protocol": "TCP"}],
-        "endpoints": list(endpoints),
-    }
-
-
-def local_service(at: int, side: Side) -> dict[str, Any]:
-    """The n-th Service of a side, with its address."""
-    made = service(f"s{at:02}", SPACE, side, externalTrafficPolicy="Local")
-    made["spec"]["ports"][0]["targetPort"] = POD_PORT
-    made["status"] = {"loadBalancer": {"ingress": [{"ip": str(vip(at)), "ipMode": "VIP"}]}}
-    return made
-
-
 @dataclass(slots=True)
 class Mover:
-    """The Services of one side, and the connection on which their endpoints are moved."""
+    """The Services of one side, and the connection on which their endpoints are moved.
+
+    Those that are named in `cluster` have that policy and an endpoint on every node; all others
+    are Local.
+    """
 
     plant: Plant
     side: Side
     services: int = SERVICES
+    protocols: tuple[str, ...] = ("TCP",)
+    cluster: tuple[int, ...] = ()
     connection: http.client.HTTPSConnection = field(init=False)
 
     def __post_init__(self) -> None:
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect to the API server, for the first time or again."""
         site = self.plant.server.site
         context = ssl.create_default_context(cafile=str(site.ca))
         self.connection = http.client.HTTPSConnection(
@@ -87,20 +78,50 @@ class Mover:
             self.connection.connect()
 
     def create(self) -> None:
-        """Make all Services, with their endpoints on the first node."""
+        """Make all Services; the endpoints of those under Local are on the first node."""
         self.plant.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
         for at in range(self.services):
-            self.plant.apply(endpoint_slice(at, endpoint(0)), local_service(at, self.side))
+            nodes = range(len(NODES)) if at in self.cluster else range(1)
+            self.plant.apply(self.slice(at, *map(endpoint, nodes)), self.service(at))
 
     def close(self) -> None:
         """Delete all Services."""
         self.connection.close()
         for at in range(self.services):
-            self.plant.delete(local_service(at, self.side), endpoint_slice(at))
+            self.plant.delete(self.service(at), self.slice(at))
+
+    def service(self, at: int) -> dict[str, Any]:
+        """The n-th Service, with its address."""
+        policy = "Cluster" if at in self.cluster else "Local"
+        ports = [
+            {"name": protocol.lower(), "port": PORT, "targetPort": POD_PORT, "protocol": protocol}
+            for protocol in self.protocols
+        ]
+        made = service(name(at), SPACE, self.side, externalTrafficPolicy=policy, ports=ports)
+        made["status"] = {"loadBalancer": {"ingress": [{"ip": str(vip(at)), "ipMode": "VIP"}]}}
+        return made
+
+    def slice(self, at: int, *endpoints: dict[str, Any]) -> dict[str, Any]:
+        """The only slice of the n-th Service."""
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{name(at)}-a",
+                "namespace": SPACE,
+                "labels": {"kubernetes.io/service-name": name(at)},
+            },
+            "addressType": "IPv4",
+            "ports": [
+                {"name": protocol.lower(), "port": POD_PORT, "protocol": protocol}
+                for protocol in self.protocols
+            ],
+            "endpoints": list(endpoints),
+        }
 
     def put(self, at: int, *endpoints: dict[str, Any]) -> int:
         """Send a slice with these endpoints; the time just before, in nanoseconds."""
-        made = endpoint_slice(at, *endpoints)
+        made = self.slice(at, *endpoints)
         path = f"/apis/discovery.k8s.io/v1/namespaces/{SPACE}/endpointslices"
         body = json.dumps(made).encode()
         headers = {

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.clocks import Rules, Words, arp_wire, frames, sender
+from bench.kube_connects import moves, pods
 from bench.kube_moves import POOL, PORT, Mover, endpoint, vip
 from bench.kube_plant import NODES, Plant, lan_mac, plant
 from bench.kube_sides import (
@@ -42,6 +43,7 @@ QUIET, SOON = 3.3, 0.2  # seconds without a change, and after the last
 ANNOUNCING = 5.5  # seconds for which MetalLB repeats itself after a start
 LONGEST = 3.0
 THEIR_SPEAKER, THEIR_PROXY = "(MetalLB's speaker)", "(kube-proxy, nftables)"
+THEIR_BOTH = "(MetalLB's speaker and kube-proxy)"
 TO_WIRE = "EndpointSlice written to the new owner's first gratuitous frame"
 BACK_TO_WIRE = "moved back at once, to the first gratuitous frame"
 TO_KERNEL = "EndpointSlice written to the kernel's map, 3 s after the last change"
@@ -77,30 +79,39 @@ def run(rounds: int) -> list[Measure]:
     with plant(prepare(SERVER, print), prepare(METALLB_PROGRAMS, print)) as made:
         made.apply(*both("IPAddressPool", "all", {"addresses": [POOL]}))
         made.apply(*both("L2Advertisement", "all", {"interfaces": ["eno1"]}))
-        _ours(made, found, rounds)
-        _theirs(made, found, rounds)
-    return list(found.rows())
+        lost = [*_ours(made, found, rounds), *_theirs(made, found, rounds)]
+    return [*found.rows(), *lost]
 
 
-def _ours(made: Plant, found: Found, rounds: int) -> None:
-    with serving(made, US) as mover, speakers(made, US, mover):
+def _ours(made: Plant, found: Found, rounds: int) -> list[Measure]:
+    with serving(Mover(made, US)) as mover, speakers(made, US, mover):
         to_wire(mover, found, "", rounds)
         to_kernel(mover, found, "", rounds // 2, [Maps(made, at) for at in range(2)])
+        return _lost(mover, "", rounds)
 
 
-def _theirs(made: Plant, found: Found, rounds: int) -> None:
-    with serving(made, METALLB) as mover:
+def _theirs(made: Plant, found: Found, rounds: int) -> list[Measure]:
+    with serving(Mover(made, METALLB)) as mover:
         with speakers(made, METALLB, mover):
             to_wire(mover, found, THEIR_SPEAKER, rounds)
         with proxies(made), contextlib.ExitStack() as up:
             sights = [up.enter_context(contextlib.closing(Ruled(made, at))) for at in range(2)]
             to_kernel(mover, found, THEIR_PROXY, rounds // 2, sights)
+            with speakers(made, METALLB, mover):
+                return _lost(mover, THEIR_BOTH, rounds)
+
+
+def _lost(mover: Mover, versus: str, rounds: int) -> list[Measure]:
+    with pods(mover.plant):
+        return [
+            *moves(mover, versus, range(rounds // 2), ending=False),
+            *moves(mover, versus, range(rounds // 2, rounds), ending=True),
+        ]
 
 
 @contextlib.contextmanager
-def serving(made: Plant, side: Side) -> Iterator[Mover]:
-    """The Services of a side."""
-    mover = Mover(made, side)
+def serving(mover: Mover) -> Iterator[Mover]:
+    """Its Services are there."""
     mover.create()
     try:
         yield mover
@@ -129,10 +140,10 @@ def speakers(made: Plant, side: Side, mover: Mover) -> Iterator[None]:
 
 
 def _await_announced(made: Plant, mover: Mover, wire: socket.socket) -> None:
-    missing = {sender(lan_mac(0), vip(at)) for at in range(mover.services)}
+    missing = {vip(at).packed for at in range(mover.services)}
 
     def heard() -> bool:
-        missing.difference_update(frame[22:32] for _, frame in frames(wire))
+        missing.difference_update(frame[28:32] for _, frame in frames(wire))
         return not missing
 
     made.until(heard, "every address is announced")
