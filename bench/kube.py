@@ -118,6 +118,7 @@ def _requests(plant: Plant, load: Load, side: Side, definitions: str = "") -> li
         plant.client.request("POST", SERVICES, item)
         time.sleep(PAUSE)
     audit.settle(QUIET)
+    crowd.announced()
     writes = audit.writes()
     leases = sum(event.get("objectRef", {}).get("resource") == "leases" for event in audit.events)
     crowd.delete()

@@ -124,6 +124,7 @@ class Crowd:
         pids = [start_speaker(self.plant, self.side, at) for at in range(len(self.plant.nodes))]
         self._await_watch(audit, self.side.speaker)
         audit.settle(QUIET * 2, self.within)
+        self.announced()
         used = [resident(pid) for pid in pids]
         controller = resident(self.controller)
         for at in range(len(pids)):
@@ -170,6 +171,18 @@ class Crowd:
         self.proof()
         what = "writes of a restart although nothing changed"
         return [self._measure(what, len(writes), "", counted(writes))]
+
+    def announced(self) -> None:
+        """See that the speakers work: each Service has a status of who announces it."""
+        path = f"/apis/metallb.io/v1beta1/namespaces/{self.side.space}/servicel2statuses?limit=1"
+        self.plant.alive()
+
+        def is_so() -> bool:
+            found = self.plant.client.get(path)
+            left = found["metadata"].get("remainingItemCount", 0)
+            return len(found["items"]) + int(left) >= self.size
+
+        self.plant.until(is_so, f"{self.size} Services announced", within=self.within)
 
     def proof(self) -> None:
         """See that the controller works: another Service gets an address."""
