@@ -122,9 +122,10 @@ class Plant:
     def kubeconfig(self, space: str, account: str) -> Path:
         """A kubeconfig of a ServiceAccount."""
         path = self.net.root / f"{space}.{account}.kubeconfig"
-        path.write_text(
-            kubeconfig(self.server.site, self.client.create_token(space, account), space)
-        )
+        scratch = path.with_suffix(".new")
+        token = self.client.create_token(space, account)
+        scratch.write_text(kubeconfig(self.server.site, token, space))
+        scratch.replace(path)  # whoever has just been started reads either file whole
         return path
 
     def apply(self, *objects: Mapping[str, Any]) -> None:

@@ -32,11 +32,13 @@ def bird(plant: Plant, peers: Mapping[str, Mapping[str, Any]]) -> Iterator[Path]
 
 def _lines(plant: Plant, peers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "log stderr all; router id 192.168.200.1; protocol device { scan time 60; }"
-    for name, spec in peers.items():
+    for number, (name, spec) in enumerate(peers.items()):
         for at in range(len(plant.nodes)):
             yield f"protocol bgp {name}_{at} {{"
             yield f"  local {spec['peerAddress']} as {spec['peerASN']};"
-            yield f"  neighbor {lan_address(at)} as {spec['myASN']}; direct; passive;"
+            # Of two with the same neighbour and port it runs one; who waits never uses the port.
+            far = f"{lan_address(at)} port {1000 + number} as {spec['myASN']}"
+            yield f"  neighbor {far}; direct; passive;"
             yield "  error wait time 1, 2; hold time 60;"
             if "password" in spec:
                 yield f'  password "{spec["password"]}";'
