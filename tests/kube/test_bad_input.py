@@ -112,11 +112,11 @@ def error_event() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "fate", [canned(410, "Expired"), error_event(), canned(401, "No")],
+    ("fate", "times"), [(canned(410, "Expired"), 6), (error_event(), 6), (canned(401, "No"), 4)],
     ids=["410", "410-inside", "401"],
 )  # fmt: skip
-def test_watches_that_are_refused_a_while(place: Place, fate: bytes) -> None:
-    place.between.rule = first(6, fate, lambda method, path: "watch=" in path)
+def test_watches_that_are_refused_a_while(place: Place, fate: bytes, times: int) -> None:
+    place.between.rule = first(times, fate, lambda method, path: "watch=" in path)
     place.between.cutting = True
     place.site.cluster.apply([place.site.service("lost")])
     time.sleep(0.5)
