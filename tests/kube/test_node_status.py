@@ -162,19 +162,33 @@ def test_the_next_owner_takes_away_what_the_last_one_left(site: Site, node: Node
     assert found(site).keys() == {("web", "n2"), ("api", "n1")}
 
 
-def test_what_a_pod_said_goes_with_the_pod(site: Site) -> None:
-    meta = {"name": "speaker", "namespace": site.system}
+def an_owner(site: Site, name: str) -> dict[str, str]:
+    """Any will do: the garbage collector asks what there is of that kind and name."""
+    meta = {"name": name, "namespace": site.system}
     site.cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}])
-    path = f"/api/v1/namespaces/{site.system}/configmaps/speaker"
+    path = f"/api/v1/namespaces/{site.system}/configmaps/{name}"
     uid = site.cluster.get(path)["metadata"]["uid"]
-    # Any owner will do: the garbage collector asks what there is of that kind and name.
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "speaker", "uid": uid}
-    node = Node(site, "n1", owner)
-    node.say(WEB)
-    assert len(found(site)) == 1
-    site.cluster.kubectl("delete", "configmap", "speaker", "-n", site.system)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid}
+
+
+def gone(site: Site, owner: dict[str, str]) -> None:
+    site.cluster.kubectl("delete", "configmap", owner["name"], "-n", site.system)
+
+
+def test_what_a_pod_said_goes_with_the_pod_unless_the_next_one_says_it(site: Site) -> None:
+    first, second = an_owner(site, "first"), an_owner(site, "second")
+    nodes = [Node(site, "n1", owner) for owner in (first, first, second)]
+    writes = []
+    for node in nodes:  # a container that starts again, and then another pod
+        node.say(WEB)
+        writes.append(len(site.writes()))
+    assert [each - writes[0] for each in writes] == [0, 0, 1]
+    assert found(site)["web", "n1"]["metadata"]["ownerReferences"] == [second]
+    gone(site, first)
+    gone(site, second)
     until = time.monotonic() + 30
     while found(site):
         assert time.monotonic() < until
         time.sleep(0.1)
-    node.objects.close()
+    for node in nodes:
+        node.objects.close()

@@ -2,7 +2,8 @@
 
 One object for a Service and a protocol, named after the node and the Service, so that what is
 there already is known by its name. At the start the node's own objects are listed once: what it
-does not say any more goes, what it says already is not written. Who becomes the owner of an
+does not say any more goes, what it says already is not written, but for what another pod of the
+node has left: that would go with the other pod, so it is taken over. Who becomes the owner of an
 address takes away what other nodes have left behind about it; nothing else of theirs.
 
 An Event says that the node has taken a Service over at layer 2, or begun to advertise one. The
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ import msgspec
 from onehop.adapters.kube.connection import MERGE_PATCH, Request
 from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
-from onehop.adapters.kube.structs import UNREADABLE
+from onehop.adapters.kube.structs import UNREADABLE, Owner
 from onehop.adapters.service_status import (
     API_VERSION,
     NAME_LABEL,
@@ -47,9 +48,10 @@ _CLEAR_AFTER = 0.5  # seconds in which take-overs are gathered before others' ob
 _encode = msgspec.json.Encoder().encode
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, rename="camel"):
     name: str
     labels: dict[str, str] = {}
+    owner_references: tuple[Owner, ...] = ()
 
 
 class _Item(msgspec.Struct):
@@ -100,6 +102,7 @@ class NodeStatusObjects:
         self._want = NodeStatuses()
         self._pending: dict[_Place, ServiceNodeStatus | None] = {}
         self._there: dict[_Place, bytes] | None = None  # what the server holds of ours
+        self._left: set[_Place] = set()  # by another pod of this node
         self._split: frozenset[str] = frozenset()  # kinds with a status subresource
         self._results: deque[Callable[[], None]] = deque()
         self._is_asked = False
@@ -184,9 +187,7 @@ class NodeStatusObjects:
             if what == "kinds":
                 self._split = _with_subresource(outcome)
             else:
-                found.update(
-                    ((what, item.metadata.name), bytes(item.status)) for item in _items(outcome)
-                )
+                found.update(self._found(what, outcome))
             left.discard(what)
             if not left:
                 self._begin(found)
@@ -196,6 +197,14 @@ class NodeStatusObjects:
         for kind in _PLURALS:
             request = Request("GET", f"{self._path(kind)}?{selector}")
             self._ask(request, partial(answered, kind))
+
+    def _found(self, kind: str, outcome: Outcome) -> Iterator[tuple[_Place, bytes]]:
+        for item in _items(outcome):
+            place = (kind, item.metadata.name)
+            owners = {each.uid for each in item.metadata.owner_references}
+            if self._owner is not None and self._owner["uid"] not in owners:
+                self._left.add(place)
+            yield place, bytes(item.status)
 
     def _begin(self, found: dict[_Place, bytes]) -> None:
         self._there = found
@@ -216,19 +225,22 @@ class NodeStatusObjects:
         body = dict(status_object(status, self._namespace))
         said = _encode(body["status"])
         have = self._there.get(place)
-        if have is not None and _same(have, said):
+        is_left = place in self._left
+        if have is not None and _same(have, said) and not is_left:
             return
         self._there[place] = said
+        self._left.discard(place)
         patch = _encode({"status": body["status"]})
         main = f"{path}/status" if kind in self._split else path
         change = Request("PATCH", main, patch, MERGE_PATCH)
-        if have is not None:
+        if have is not None and not is_left:
             self._send(place, change, status)
             return
         if self._owner is not None:
             body["metadata"] = {**_mapping(body["metadata"]), "ownerReferences": [self._owner]}
         create = Request("POST", self._path(kind), _encode(body))
-        self._send(place, create, status, then=change if kind in self._split else None)
+        first = create if have is None else _as_change(create, place)
+        self._send(place, first, status, then=change if kind in self._split else None)
 
     def _send(
         self,
@@ -241,8 +253,10 @@ class NodeStatusObjects:
         def ended(outcome: Outcome) -> None:
             is_there = request.method == "POST" and outcome.status == 409
             is_gone = request.method == "DELETE" and outcome.status == 404
-            if (outcome.ok and then is not None) or is_there:
-                self._send(place, then or _as_change(request, place), status)
+            if is_there:
+                self._send(place, _as_change(request, place), status, then=then)
+            elif outcome.ok and then is not None:
+                self._send(place, then, status)
             elif not outcome.ok and not is_gone:
                 self._failed(place, status, outcome)
 
@@ -338,8 +352,10 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _as_change(create: Request, place: _Place) -> Request:
-    """The write of an object that turned out to be there already."""
+    """The write of an object that is there already, and may be another pod's."""
     body = msgspec.json.decode(create.body)
-    return Request(
-        "PATCH", f"{create.path}/{place[1]}", _encode({"status": body["status"]}), MERGE_PATCH
-    )
+    patch = {"status": body["status"]}
+    owners = body["metadata"].get("ownerReferences")
+    if owners:
+        patch["metadata"] = {"ownerReferences": owners}
+    return Request("PATCH", f"{create.path}/{place[1]}", _encode(patch), MERGE_PATCH)

@@ -50,14 +50,16 @@ def name(key: Key, node: str = "n1") -> str:
 class World:
     """The objects of one node, stepped until all is quiet."""
 
-    def __init__(self, api: ApiWrites, node: str = "n1") -> None:
+    def __init__(
+        self, api: ApiWrites, node: str = "n1", owner: dict[str, str] | None = OWNER
+    ) -> None:
         self.api = api
         self.now = 100.0
         self.asked: list[float] = []
         self.told: list[tuple[EventKind, Key]] = []
         self.requests = Requests(api.access(), timeout=0.5)
         self.objects = NodeStatusObjects(
-            self.requests, node=node, namespace="metallb-system", owner=OWNER,
+            self.requests, node=node, namespace="metallb-system", owner=owner,
             tell=lambda kind, key: self.told.append((kind, key)), clock=lambda: self.now,
         )  # fmt: skip
         self.objects.start(self.asked.append)
@@ -185,6 +187,7 @@ def test_one_that_is_there_already_is_changed(api: ApiWrites, world: World) -> N
     api.put(f"{BASE}/servicel2statuses/{name(WEB)}", {"metadata": {"name": name(WEB)}})
     world.say(l2(API, WEB))
     assert l2_objects(api)[name(WEB)]["status"]["serviceName"] == "web"
+    assert l2_objects(api)[name(WEB)]["metadata"]["ownerReferences"] == [OWNER]
 
 
 def test_nothing_is_written_before_it_is_known_what_is_there(api: ApiWrites, world: World) -> None:
@@ -269,3 +272,36 @@ def test_routes_are_told_when_they_begin_but_not_at_a_start(api: ApiWrites, worl
     world.say(bgp(WEB))
     world.say(bgp(WEB, API))
     assert world.told == [(ADVERTISED, API)] * 2
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_what_another_pod_of_the_node_has_left_is_taken_over(
+    api: ApiWrites, world: World, is_split: bool
+) -> None:
+    """Else the garbage collector would take it away with that pod, although it is true."""
+    if is_split:
+        api.discovery.append("servicel2statuses/status")
+    world.say(l2(WEB, API))
+    before = len(api.writes())
+    heir = World(api, owner=OWNER | {"uid": "p2"})
+    heir.say(l2(WEB))
+    own = f"{BASE}/servicel2statuses/"
+    assert sorted(
+        (each.method, each.path.removeprefix(own)) for each in api.writes()[before:]
+    ) == [
+        ("DELETE", name(API)),
+        ("PATCH", name(WEB)),
+        *([("PATCH", f"{name(WEB)}/status")] if is_split else []),
+    ]
+    found = l2_objects(api)[name(WEB)]
+    assert found["metadata"]["ownerReferences"] == [OWNER | {"uid": "p2"}]
+    assert found["metadata"]["labels"] == dict(labels("n1", WEB))
+    assert heir.told == []  # the same node had it before
+    count = len(api.writes())
+    heir.say(l2(WEB))
+    assert len(api.writes()) == count
+    outside = World(api, owner=None)  # whoever runs in no pod leaves the owner as it is
+    outside.say(l2(WEB))
+    assert len(api.writes()) == count
+    for each in (heir, outside):
+        each.requests.close()
