@@ -42,7 +42,7 @@ def announced(cluster: Sealed) -> set[str]:
     return {each["status"]["serviceName"] for each in items}
 
 
-def test_a_new_service_takes_three_and_a_restart_is_no_event(cluster: Sealed, tmp_path: Path) -> None:
+def test_a_new_service_takes_three_writes(cluster: Sealed, tmp_path: Path) -> None:
     words = ("speaker", "--datapath=none", f"--state={tmp_path / 'state'}")
     cluster.run("onehop-controller", "controller", pod="controller-1")
     speaker = cluster.run("onehop-speaker", *words, pod="speaker-node1")
