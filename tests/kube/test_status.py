@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from onehop.adapters.kube.kubeconfig import load_access
 from onehop.adapters.kube.lease import Lease
 from onehop.cli.main import main
+from onehop.lab.kube_client import MERGE
 from tests.kube.cluster import Cluster
 from tests.kube.site import Ring, Site
 
@@ -55,6 +56,25 @@ def test_a_cluster_is_told_on_one_page(cluster: Cluster) -> None:
     assert f"{site.apps}/speaker-x" in page["controller"]["metallb"]
     assert any(each.startswith("MetalLB runs beside this") for each in page["findings"])
     cluster.client.delete(f"/api/v1/namespaces/{site.apps}/pods/speaker-x?gracePeriodSeconds=0")
+
+
+def test_who_else_writes_addresses_is_named(cluster: Cluster) -> None:
+    site = Site(cluster)
+    site.cluster.apply([site.service("web")])
+    ring = Ring(site)
+    ring.until(lambda: bool(site.addresses("web")))
+    ring.close()
+    body = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
+    path = f"{site.path('web')}/status?fieldManager=another"
+    cluster.client.request("PATCH", path, body, MERGE)
+    says = "its status holds 203.0.113.9, written by another and not by onehop"
+    code, page = asked(site)
+    assert code == 1
+    assert f"Service {site.apps}/web: {says}" in page["findings"]
+    words = ["explain", f"{site.apps}/web", "--kubeconfig", str(site.cluster.kubeconfig)]
+    words += ["--namespace", site.system, "--lb-class", site.lb_class]
+    done = CliRunner().invoke(main, words)
+    assert says in done.output, done.output
 
 
 def test_a_server_that_is_away_cannot_be_read(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ one request and stands alone: who may not list Leases still learns of the pods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -37,11 +38,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
-    """`controllers` are pods with whether they are ready; `unknown` says what was not told."""
+    """`controllers` are pods with whether they are ready; `unknown` says what was not told.
+
+    `metallb` are its pods; `installed` what would start some, where none runs.
+    """
 
     leases: tuple[Held, ...] = ()
     controllers: Mapping[str, bool] | None = None
     metallb: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -65,6 +70,7 @@ def look_around(access: Access, now: datetime | None = None) -> Around:
             for labels in METALLB
             for pod in told("MetalLB", partial(pods, connection, labels)) or ()
         }
+        installed = () if metallb else _installed(connection)
     finally:
         connection.close()
     at = now or datetime.now(UTC)
@@ -72,8 +78,21 @@ def look_around(access: Access, now: datetime | None = None) -> Around:
         leases=tuple(_held(each, at) for each in leases or ()),
         controllers=None if controllers is None else {_name(p): is_ready(p) for p in controllers},
         metallb=tuple(sorted(metallb)),
+        installed=installed,
         unknown=tuple(unknown),
     )
+
+
+def _installed(connection: Connection) -> tuple[str, ...]:
+    """MetalLB's workloads without a pod; who may not list them is not told of them."""
+    found = set()
+    for kind, plural in (("DaemonSet", "daemonsets"), ("Deployment", "deployments")):
+        for labels in METALLB:
+            path = f"/apis/apps/v1/{plural}?labelSelector={quote(labels)}"
+            with suppress(OutsideError):
+                items = answer_of(connection, path).get("items") or ()
+                found |= {f"{kind} {_name(each)}" for each in items}
+    return tuple(sorted(found))
 
 
 def _name(body: _Object) -> str:

@@ -36,7 +36,7 @@ class NodeExplanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The whole chain for one Service."""
+    """The whole chain for one Service; `written` says who else wrote its addresses, if so."""
 
     service: str
     allocation: tuple[str, ...]
@@ -45,6 +45,7 @@ class Explanation:
     election: tuple[str, ...]
     nodes: tuple[NodeExplanation, ...]
     problems: tuple[str, ...] = field(default=())
+    written: str = ""
 
 
 def explanation(

@@ -16,6 +16,7 @@ from onehop.app.bgp_report import is_alive, read_reports, report_path
 from onehop.app.bgp_view import span
 from onehop.app.outside import SpeakerPod
 from onehop.app.pools import pool_document, pool_forecasts, pool_table
+from onehop.app.written_by import in_words as written_by
 from onehop.core.allocate import cluster_desired
 from onehop.core.forecast import PoolForecast
 from onehop.core.validate import problems as problems_of
@@ -67,9 +68,15 @@ class Told:
 
 
 def overview(
-    objects: Objects, *, store: str, told: Told, around: Around | None, lb_class: str | None
+    objects: Objects,
+    *,
+    store: str,
+    told: Told,
+    around: Around | None,
+    lb_class: str | None,
+    others: Mapping[Key, tuple[str, ...]] | None = None,
 ) -> Overview:
-    """The page about these objects."""
+    """The page about these objects; `others` wrote the addresses of some Services."""
     desired = cluster_desired(objects, lb_class=lb_class)
     waiting = _waiting(objects, desired)
     lines = _speakers(told)
@@ -79,6 +86,10 @@ def overview(
         *_about_controllers(around),
         *_about_speakers(lines, objects, told),
         *(f"{len(keys)} of the Services: {why}" for why, keys in waiting.items()),
+        *(
+            f"Service {key}: {written_by(objects, key, managers)}"
+            for key, managers in (others or {}).items()
+        ),
         *(str(each) for each in problems if each.reason.severity is not Severity.INFO),
     )
     return Overview(
@@ -211,7 +222,10 @@ def _controller_lines(around: Around | None) -> list[str]:
         who = each.holder or "nobody"
         lines.append(f"Controller   {who} holds the Lease in {each.namespace}, renewed {age}")
     ready = sum((around.controllers or {}).values())
-    return [*lines, f"Replicas     {ready} of {len(around.controllers or {})} ready"]
+    lines.append(f"Replicas     {ready} of {len(around.controllers or {})} ready")
+    if around.installed:
+        lines.append(f"MetalLB      installed, without a pod: {', '.join(around.installed)}")
+    return lines
 
 
 def document(page: Overview) -> dict[str, object]:
@@ -236,6 +250,7 @@ def document(page: Overview) -> dict[str, object]:
                 for name, is_ready in (around.controllers or {}).items()
             ],
             "metallb": list(around.metallb),
+            "metallbInstalled": list(around.installed),
         },
         "speakers": [_speaker_document(line) for line in page.speakers],
         "services": {

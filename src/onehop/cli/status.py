@@ -21,6 +21,8 @@ from onehop.cli.output import show
 if TYPE_CHECKING:
     from onehop.app.around import Around
     from onehop.app.overview import Overview, Told
+    from onehop.model.objects import Objects
+    from onehop.model.service import Key
 
 _PATIENCE = 8.0
 
@@ -57,7 +59,20 @@ def _page(where: StoreChoice, lb_class: str | None) -> Overview:
         store = stack.enter_context(closing(open_store(where)))
         objects = complete_objects(store, patience=_PATIENCE)
         name, told, around = _beyond(where, stack)
-        return overview(objects, store=name, told=told, around=around, lb_class=lb_class)
+        others = _others(where, objects, lb_class)
+        return overview(
+            objects, store=name, told=told, around=around, lb_class=lb_class, others=others
+        )
+
+
+def _others(
+    where: StoreChoice, objects: Objects, lb_class: str | None
+) -> dict[Key, tuple[str, ...]]:
+    """Who else writes addresses of Services that are to hold others."""
+    from onehop.app.written_by import disputed, others
+
+    keys = disputed(objects, lb_class=lb_class) if where.folder is None else ()
+    return others(reach(where), keys) if keys else {}
 
 
 def _beyond(where: StoreChoice, stack: ExitStack) -> tuple[str, Told, Around | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -79,3 +80,26 @@ def test_what_is_hidden_is_said_and_the_rest_is_told(api: Labelled) -> None:
     found = look_around(api.access, NOW)
     assert found.unknown == ("Leases: HTTP 403: leases is forbidden",)
     assert found.controllers == {"s/a": True}
+
+
+@pytest.mark.parametrize("label", ["app", "app.kubernetes.io/name"])
+def test_metallb_without_a_pod_is_known_by_what_would_start_one(api: Labelled, label: str) -> None:
+    chosen = f"labelSelector={quote(f'{label}=metallb')}"
+    api.by_label[f"daemonsets?{chosen}"] = [a_pod("speaker")]
+    api.by_label[f"deployments?{chosen}"] = [a_pod("controller")]
+    found = look_around(api.access, NOW)
+    assert found.metallb == ()
+    assert found.installed == ("DaemonSet s/speaker", "Deployment s/controller")
+
+
+def test_who_sees_pods_of_metallb_asks_no_further(api: Labelled) -> None:
+    api.by_label["name%3Dmetallb"] = [a_pod("speaker-x")]
+    found = look_around(api.access, NOW)
+    assert (found.metallb, found.installed) == (("s/speaker-x",), ())
+    assert not any("/apps/" in each for each in api.asked)
+
+
+def test_who_may_not_list_workloads_is_told_of_none(api: Labelled) -> None:
+    api.hidden = "/apis/apps/"
+    found = look_around(api.access, NOW)
+    assert (found.installed, found.unknown) == ((), ())

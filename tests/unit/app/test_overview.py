@@ -152,3 +152,21 @@ def test_clocks_that_differ_a_little_are_no_finding(tmp_path: Path) -> None:
     ahead = replace(FINE, leases=(replace(FINE.leases[0], age=-20.0),))
     assert page(told(tmp_path), around=ahead).findings == ()
     assert page(told(tmp_path), around=None).findings == ()
+
+
+def test_metallb_that_could_start_is_told_and_needs_nobody(tmp_path: Path) -> None:
+    around = replace(FINE, installed=("DaemonSet s/speaker",))
+    found = page(told(tmp_path, "Established"), a_service("web", "192.0.2.0"), around=around)
+    assert found.findings == ()
+    assert any("without a pod: DaemonSet s/speaker" in line for line in in_words(found))
+
+
+def test_who_else_writes_addresses_is_named(tmp_path: Path) -> None:
+    web = a_service("web", "203.0.113.9")
+    found = overview(
+        objects(web), store="here", told=told(tmp_path, "Established"), around=FINE,
+        lb_class=None, others={web.key: ("controller",)},
+    )  # fmt: skip
+    assert found.findings == (
+        "Service shop/web: its status holds 203.0.113.9, written by controller and not by onehop",
+    )
