@@ -83,7 +83,10 @@ def _differing(have: Mapping[Key, Refusal], want: Mapping[Key, Refusal]) -> Iter
     if have is want:
         return ()
     told = want.since(have) if isinstance(want, Edition) else None
-    return have.keys() | want.keys() if told is None else told
+    if told is not None:
+        return told
+    differ = [key for key, refusal in want.items() if have.get(key) is not refusal]
+    return (*differ, *(have.keys() - want.keys()))
 
 
 def _renewed(
