@@ -78,8 +78,8 @@ class Draw:
         """The states, each made of the one before."""
         found = [
             State(
-                nodes=self._nodes(), advertisements=self._advertisements(),
-                services=self._first_services(),
+                nodes=tuple(map(_undisturbed, self._nodes())),
+                advertisements=self._advertisements(), services=self._first_services(),
             )
         ]  # fmt: skip
         for _ in range(self._states - 1):
@@ -217,6 +217,18 @@ class Draw:
         drawn = {name: chance.choice([True, False, None])
                  for name in ("ready", "serving", "terminating")}  # fmt: skip
         return {name: value for name, value in drawn.items() if value is not None}
+
+
+def _undisturbed(node: Plain) -> Plain:
+    """The node as one that may announce.
+
+    A speaker of MetalLB that starts may learn of the Services before it learns of its own Node; it
+    then announces what it should not, until something else makes it look at all Services again.
+    """
+    meta = node["metadata"]
+    labels = {name: value for name, value in meta["labels"].items() if name != EXCLUDE}
+    ready = node["status"]["conditions"][:1]
+    return {**node, "metadata": {**meta, "labels": labels}, "status": {"conditions": ready}}
 
 
 def a_slice(name: str, at: int, port: int, endpoints: list[Plain]) -> Plain:

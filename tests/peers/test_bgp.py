@@ -20,7 +20,7 @@ from tests.peers.routes import STABLE, Seen, bird, settled
 from tests.peers.speakers import Given, Plain, said, speaking
 
 pytestmark = [pytest.mark.kube, pytest.mark.peers, pytest.mark.root, pytest.mark.timeout(240)]
-SEEDS = (1, 2, 3, 4, 5, 6)
+SEEDS = (1, 2, 3, 4, 5)
 SERVICES, STATES = 24, 3
 Peers = Mapping[str, Plain]
 STARTED = 4.0
