@@ -163,14 +163,15 @@ class Reader:
 
     def lost(self, shelf: Shelf, why: str) -> None:
         """The server cannot be reached."""
-        if not self._lost:
+        is_first = not self._lost
+        self._lost.add(shelf.source)
+        self._unread.setdefault(shelf.source, time.monotonic())
+        self._judge()
+        if is_first:
             since = instant(time.time())
             detail = f"{self._access.server} has not answered since {since}: {why}"
             self._cache.complain(_SERVER, (problem("", Reason.API_UNREACHABLE, detail),))
             self._cache.flush()
-        self._lost.add(shelf.source)
-        self._unread.setdefault(shelf.source, time.monotonic())
-        self._judge()
 
     def fine(self, shelf: Shelf) -> None:
         """The source is read."""
