@@ -7,7 +7,7 @@ a loadBalancerClass of its own, so that they work beside each other without meet
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,17 @@ def stop_controller(plant: Plant, side: Side, how: int = signal.SIGKILL) -> None
     plant.stop(f"{side.name}-controller", how)
 
 
-def start_speaker(plant: Plant, side: Side, at: int, *, datapath: bool = False) -> int:
-    """Start a side's speaker of a node; its process id."""
+def start_speaker(
+    plant: Plant, side: Side, at: int, *, datapath: bool = False, wrap: Sequence[str] = ()
+) -> int:
+    """Start a side's speaker of a node, by the command `wrap` if given; its process id."""
     config = plant.kubeconfig(side.space, side.speaker)
     if side is METALLB:
         command, environ = _their_speaker(plant, at, config)
     else:
         command, environ = _our_speaker(plant, at, config, datapath=datapath), {}
     name = speaker_name(side, at)
-    return plant.start(name, f"n{at}", command, environ, sysfs=side is METALLB).pid
+    return plant.start(name, f"n{at}", [*wrap, *command], environ, sysfs=side is METALLB).pid
 
 
 def speaker_name(side: Side, at: int) -> str:
