@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
@@ -48,7 +48,7 @@ class Timing:
     last_slow: float = 30.0
     obeyed: float = 30.0  # the longest Retry-After that is: one said in error must not blind us
     enough: int = 8  # errors in a row after which others need not wait for this kind
-    spacing: float = 0.25  # between tries of all reflectors while the server is away
+    spacing: float = 2.0  # between tries of all reflectors while the server is away
     page: int = 500
 
 
@@ -67,37 +67,35 @@ class GoneError(Exception):
 
 
 class Pace:
-    """What all reflectors of a process share: how often a server that is away is tried."""
+    """What all reflectors of a process share: how often a server that is away is tried.
+
+    One of them tries and the others wait for it, so that a process asks as rarely as one
+    reflector would; `spacing` is how long it waits at least, once the first tries have failed.
+    """
 
     def __init__(self, spacing: float) -> None:
         self._spacing = spacing
         self._turns = asyncio.Lock()
-        self._next = 0.0
-        self._is_away = False
+        self._tries = 0
         self._back = asyncio.Event()
 
     def failed(self) -> None:
         """A try failed."""
-        self._is_away = True
         self._back.clear()
 
     def answered(self) -> None:
         """The server answered: nobody has to wait any longer."""
-        self._is_away = False
+        self._tries = 0
         self._back.set()
 
     async def pause(self, seconds: float) -> None:
-        """Wait, or until the server answers somebody; then for one's turn."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._back.wait()
-        except TimeoutError:
-            pass
+        """Wait for one's turn and then for a while, or until the server answers somebody."""
         async with self._turns:
-            wait = self._next - time.monotonic()
-            if self._is_away and wait > 0:
-                await asyncio.sleep(wait)
-            self._next = time.monotonic() + self._spacing
+            least = self._spacing if self._tries > 1 else 0.0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(seconds, least)):
+                    await self._back.wait()
+            self._tries += 1
 
 
 class Watcher(Protocol):
@@ -341,7 +339,8 @@ class Reflector:
             await self._sleep(max(pause, min(retry_after, self._timing.obeyed)))
             return
         self._pace.failed()
-        await self._pace.pause(pause)
+        await self._sleep(pause)  # that other kinds are answered does not help this one
+        await self._pace.pause(0.0)
 
     def _another_version(self) -> bool:
         """Whether there is another version of the kind to try before it counts as missing."""
