@@ -48,6 +48,7 @@ class Connects:
     def __init__(self, where: tuple[str, int], poll: select.epoll) -> None:
         self._where, self._poll = where, poll
         self._open: dict[int, tuple[socket.socket, float]] = {}
+        self._made: set[int] = set()
         self.ended: list[tuple[float, float, bool, str]] = []
 
     def begin(self) -> None:
@@ -58,34 +59,33 @@ class Connects:
         with contextlib.suppress(OSError):
             sock.connect(self._where)
         self._open[sock.fileno()] = (sock, start)
-        self._poll.register(sock.fileno(), select.EPOLLIN)
+        self._poll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
-    def heard(self, number: int) -> bool:
-        """Take the answer on a descriptor, if it is one of ours."""
+    def heard(self, number: int, events: int) -> bool:
+        """Take what came on a descriptor, if it is one of ours."""
         if number not in self._open:
             return False
-        sock, start = self._open.pop(number)
-        self._ended(sock, start)
+        if events & select.EPOLLOUT and not events & select.EPOLLERR:
+            self._made.add(number)
+            self._poll.modify(number, select.EPOLLIN)
+        if events & ~select.EPOLLOUT:
+            self._ended(number)
         return True
 
     def give_up(self) -> None:
         """Let go of what is over the limit."""
-        for number, (sock, start) in list(self._open.items()):
+        for number, (_, start) in list(self._open.items()):
             if time.time() - start < LIMIT:
                 break  # those that follow began later
-            del self._open[number]
-            self._ended(sock, start)
+            self._ended(number)
 
-    def _ended(self, sock: socket.socket, start: float) -> None:
-        took, is_made, name = time.time() - start, True, b""
-        with sock:
-            try:
-                sock.getpeername()
-            except OSError:
-                is_made = False
-            with contextlib.suppress(OSError):
-                name = sock.recv(64)
-        self.ended.append((start, took, is_made, name.decode()))
+    def _ended(self, number: int) -> None:
+        sock, start = self._open.pop(number)
+        is_made, name = number in self._made, b""
+        self._made.discard(number)
+        with contextlib.suppress(OSError), sock:
+            name = sock.recv(64)
+        self.ended.append((start, time.time() - start, is_made or bool(name), name.decode()))
 
 
 class Datagrams:
@@ -152,11 +152,11 @@ def ask(where: tuple[str, int], connect: float, datagram: float) -> None:
         for turn in turns:
             turn.take()
         wait = min(turn.due for turn in turns) - time.time() if turns else LIMIT / 10
-        for number, _ in poll.poll(max(0.0, wait)):
+        for number, events in poll.poll(max(0.0, wait)):
             if number == sys.stdin.fileno():
                 poll.unregister(number)
                 turns, end = [], time.time() + LIMIT
-            elif not connects.heard(number):
+            elif not connects.heard(number, events):
                 datagrams.heard(number)
         connects.give_up()
         datagrams.give_up()
