@@ -74,7 +74,7 @@ class Found:
 
 
 def run(rounds: int) -> list[Measure]:
-    """`rounds` moves for the wire, and half of them for the kernel."""
+    """`rounds` moves for the wire; for the kernel and for clients each endpoint to and fro."""
     found = Found()
     with plant(prepare(SERVER, print), prepare(METALLB_PROGRAMS, print)) as made:
         made.apply(*both("IPAddressPool", "all", {"addresses": [POOL]}))
@@ -86,8 +86,8 @@ def run(rounds: int) -> list[Measure]:
 def _ours(made: Plant, found: Found, rounds: int) -> list[Measure]:
     with serving(Mover(made, US)) as mover, speakers(made, US, mover):
         to_wire(mover, found, "", rounds)
-        to_kernel(mover, found, "", rounds // 2, [Maps(made, at) for at in range(2)])
-        return _lost(mover, "", rounds)
+        to_kernel(mover, found, "", [Maps(made, at) for at in range(2)])
+        return _lost(mover, "")
 
 
 def _theirs(made: Plant, found: Found, rounds: int) -> list[Measure]:
@@ -96,16 +96,17 @@ def _theirs(made: Plant, found: Found, rounds: int) -> list[Measure]:
             to_wire(mover, found, THEIR_SPEAKER, rounds)
         with proxies(made), contextlib.ExitStack() as up:
             sights = [up.enter_context(contextlib.closing(Ruled(made, at))) for at in range(2)]
-            to_kernel(mover, found, THEIR_PROXY, rounds // 2, sights)
+            to_kernel(mover, found, THEIR_PROXY, sights)
             with speakers(made, METALLB, mover):
-                return _lost(mover, THEIR_BOTH, rounds)
+                return _lost(mover, THEIR_BOTH)
 
 
-def _lost(mover: Mover, versus: str, rounds: int) -> list[Measure]:
+def _lost(mover: Mover, versus: str) -> list[Measure]:
+    services = mover.services
     with pods(mover.plant):
         return [
-            *moves(mover, versus, range(rounds // 2), ending=False),
-            *moves(mover, versus, range(rounds // 2, rounds), ending=True),
+            *moves(mover, versus, range(services), ending=False),
+            *moves(mover, versus, range(services, 2 * services), ending=True),
         ]
 
 
@@ -231,13 +232,13 @@ def _first(wire: socket.socket, owner: bytes) -> int:
     return min((stamp for stamp, frame in frames(wire) if frame[22:32] == owner), default=0)
 
 
-def to_kernel(
-    mover: Mover, found: Found, versus: str, rounds: int, sights: Sequence[Maps | Ruled]
-) -> None:
-    """Move an endpoint after a quiet spell, and back soon."""
-    for number in range(rounds):
-        at = number % mover.services
-        for what, node, pause in ((TO_KERNEL, 1, QUIET), (SOON_TO_KERNEL, 0, SOON)):
+def to_kernel(mover: Mover, found: Found, versus: str, sights: Sequence[Maps | Ruled]) -> None:
+    """Move an endpoint after a quiet spell, and another one soon after it; at last all back."""
+    half = mover.services // 2
+    for number in range(2 * half):
+        turn, first = divmod(number, half)
+        node = 1 - turn % 2
+        for what, at, pause in ((TO_KERNEL, first, QUIET), (SOON_TO_KERNEL, first + half, SOON)):
             time.sleep(pause)
             sights[node].begin(at)
             start = mover.put(at, endpoint(node))
