@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Mover:
     protocols: tuple[str, ...] = ("TCP",)
     cluster: tuple[int, ...] = ()
     connection: http.client.HTTPSConnection = field(init=False)
+    answered_at: int = 0
 
     def __post_init__(self) -> None:
         self.connect()
@@ -128,9 +130,15 @@ class Mover:
             "Authorization": f"Bearer {self.plant.server.admin_token}",
             "Content-Type": "application/json",
         }
+        self.answered_at = 0
         start = time.time_ns()
         self.connection.request("PUT", f"{path}/{made['metadata']['name']}", body, headers)
         return start
+
+    def look(self) -> None:
+        """Note the time if the answer to what was put has begun to come."""
+        if not self.answered_at and select.select([self.connection.sock], [], [], 0)[0]:
+            self.answered_at = time.time_ns()
 
     def answered(self) -> None:
         """Read the answer to what was put.
@@ -140,5 +148,6 @@ class Mover:
         """
         with self.connection.getresponse() as response:
             text = response.read()
+        self.answered_at = self.answered_at or time.time_ns()
         if response.status != http.client.OK:
             raise RuntimeError(f"the slice was refused: {text.decode(errors='replace')}")

@@ -46,6 +46,7 @@ THEIR_SPEAKER, THEIR_PROXY = "(MetalLB's speaker)", "(kube-proxy, nftables)"
 THEIR_BOTH = "(MetalLB's speaker and kube-proxy)"
 TO_WIRE = "EndpointSlice written to the new owner's first gratuitous frame"
 BACK_TO_WIRE = "moved back at once, to the first gratuitous frame"
+ANSWERED = "the same writes, to the API server's own answer"
 TO_KERNEL = "EndpointSlice written to the kernel's map, 3 s after the last change"
 SOON_TO_KERNEL = "EndpointSlice written to the kernel's map, 0.2 s after the last change"
 
@@ -223,12 +224,15 @@ def to_wire(mover: Mover, found: Found, versus: str, rounds: int) -> None:
                 for _ in frames(wire):
                     pass
                 start = mover.put(at, endpoint(node))
-                seen_at = functools.partial(_first, wire, sender(lan_mac(node), vip(at)))
+                owner = sender(lan_mac(node), vip(at))
+                seen_at = functools.partial(_first, mover, wire, owner)
                 found.add(what, versus, milliseconds(start, seen_at))
                 mover.answered()
+                found.add(ANSWERED, versus, (mover.answered_at - start) / 1e6)
 
 
-def _first(wire: socket.socket, owner: bytes) -> int:
+def _first(mover: Mover, wire: socket.socket, owner: bytes) -> int:
+    mover.look()
     return min((stamp for stamp, frame in frames(wire) if frame[22:32] == owner), default=0)
 
 

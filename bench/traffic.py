@@ -25,21 +25,33 @@ SOCKETS = 64  # datagrams as so many flows
 
 
 def serve(port: int, name: bytes) -> None:
-    """Answer for ever."""
+    """Answer for ever.
+
+    The client closes first and keeps TIME_WAIT: a pod sees the same client and port through
+    different addresses, and would meet the one in the remains of the other.
+    """
     listener, datagrams = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("0.0.0.0", port))
     listener.listen(1024)
     datagrams.bind(("0.0.0.0", port))
+    poll = select.epoll()
+    for sock in (listener, datagrams):
+        poll.register(sock.fileno(), select.EPOLLIN)
+    connections: dict[int, socket.socket] = {}
     print("ready", flush=True)
     while True:
-        ready, _, _ = select.select([listener, datagrams], [], [])
-        if datagrams in ready:
-            datagrams.sendto(*datagrams.recvfrom(64))
-        if listener in ready:
-            connection, _ = listener.accept()
-            with contextlib.suppress(ConnectionError), connection:
-                connection.send(name)
+        for number, _ in poll.poll():
+            if number == datagrams.fileno():
+                datagrams.sendto(*datagrams.recvfrom(64))
+            elif number == listener.fileno():
+                connection, _ = listener.accept()
+                with contextlib.suppress(ConnectionError):
+                    connection.send(name)
+                connections[connection.fileno()] = connection
+                poll.register(connection.fileno(), select.EPOLLIN)
+            else:
+                connections.pop(number).close()
 
 
 class Connects:
