@@ -11,8 +11,8 @@ ARP of another node, and how long the datagrams that it sends each 5 ms stay wit
 MetalLB runs as it is, and with a memberlist that is tuned as far as it goes without false alarms.
 Our speakers do not watch each other: an address moves when the Node object says that its node is
 not Ready, which in a cluster takes kube-controller-manager 40 s to say. So for ours the clock
-starts when the bench has sent that word; and for ends of which no word comes, it is counted how
-often the address was taken over within four seconds.
+starts when the API server has taken that word; and for ends of which no word comes, it is counted
+how often the address was taken over within four seconds.
 """
 
 from __future__ import annotations
