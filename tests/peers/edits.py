@@ -99,7 +99,7 @@ class Roomy(Draw):
                 yield self._shrink(pools, now()) if at % 2 else self._more_pools(pools)
                 continue
             change = self._chance.choice(kinds)
-            among = sorted(services)
+            among = sorted(services, key=unspaced)  # the namespaces' names are of chance
             if change in (self._other_key, self._other_port):
                 among = [name for name in among if is_alone(name, now())]
             name = self._chance.choice(among)
@@ -187,6 +187,11 @@ class Roomy(Draw):
         ranges = pool["spec"]["addresses"]
         pool["spec"]["addresses"] = [part for text in ranges for part in without(text, address)]
         return Edit(what="shrink", put=(copy.deepcopy(pool),), frees=True)
+
+
+def unspaced(name: str) -> str:
+    """A Service's name without its namespace: no two of a set are called the same."""
+    return name.partition("/")[2]
 
 
 def is_alone(name: str, answers: Answers) -> bool:

@@ -78,7 +78,7 @@ def test_edits_leave_the_same_services_served(
     served = [name for name, addresses in theirs[0].items() if addresses]
     assert len(served) > len(theirs[0]) * 0.6, "most requests are to be granted"
     changed = sum(one != other for one, other in itertools.pairwise(theirs))
-    assert changed > EDITS / 3, "edits that change nothing"
+    assert changed >= EDITS / 4, "edits that change nothing"
 
 
 def test_departure_the_elder_keeps_an_address_that_can_no_longer_be_shared(
