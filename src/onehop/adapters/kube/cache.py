@@ -160,6 +160,11 @@ class Shelf:
         """What is in force."""
         return self._values
 
+    @property
+    def versions(self) -> Mapping[Key, str]:
+        """The version of each object that was read last."""
+        return self._versions
+
     def use(self, version: str) -> None:
         """Objects come in this version of their kind from now on, and may say something else."""
         decoder = self._decoded_as(version)

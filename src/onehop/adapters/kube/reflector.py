@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +29,7 @@ _PAGE = msgspec.json.Decoder(Page)
 _EVENT = msgspec.json.Decoder(Event)
 _BOOKMARK = msgspec.json.Decoder(Bookmark)
 _STATUS = msgspec.json.Decoder(Status)
+_PATIENT = 8  # times the silence that is borne, after some that hid nothing
 _UNAUTHORIZED, _MISSING, _GONE, _THROTTLED = 401, 404, 410, 429
 
 
@@ -154,6 +155,10 @@ class Reflector:
         self._gone = 0  # times that the version was gone
         self._denied = 0  # times in a row that a person had to do something first
         self._paged = True
+        # Not every server sends bookmarks of what nobody changes: etcd tells it every ten minutes
+        # how far it is, unless it is told otherwise, as kubeadm does.
+        self._patience = timing.inactivity
+        self._silenced: Mapping[Key, str] | None = None  # what was known when it fell silent
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -202,12 +207,22 @@ class Reflector:
             await asyncio.sleep(0)
         self._paged = True
         self._shelf.keep_only(keys)
+        self._judge_silence()
         self._version = page.metadata.resource_version
         self._unsure = False
         self._connects = self._channel.connects
         self._fine()
         self._watcher.settled(self._shelf)
         self._watcher.heard(self._shelf)
+
+    def _judge_silence(self) -> None:
+        """Wait longer the next time if a silence hid nothing: it is this server's way."""
+        before, self._silenced = self._silenced, None
+        if before is None:
+            return
+        least = self._timing.inactivity
+        hid = before != self._shelf.versions
+        self._patience = least if hid else min(2 * self._patience, _PATIENT * least)
 
     async def _page(self, query: str) -> Page:
         path = self._source.path(self._served) + query
@@ -258,7 +273,7 @@ class Reflector:
     async def _hear(self, answer: Answer) -> bool:
         """Take over all events of a watch; whether there were any."""
         heard, rest = False, b""
-        async with aclosing(self._channel.pieces(answer, self._timing.inactivity)) as pieces:
+        async with aclosing(self._channel.pieces(answer, self._patience)) as pieces:
             async for piece in pieces:
                 *lines, rest = (rest + piece if rest else piece).split(b"\n")
                 for line in lines:
@@ -361,6 +376,7 @@ class Reflector:
         if isinstance(error, QuietError):
             # Half-open, or the server waits for a version that will not come: ask for all.
             self._version = ""
+            self._silenced = dict(self._shelf.versions)
             return
         self._pace.failed()
         if self._failures:

@@ -219,3 +219,25 @@ def test_a_version_that_cannot_be_converted_is_left_for_the_first(
     api.put(peer())
     eventually(store, lambda o: o.bgp_peers and not o.problems)
     assert "v1beta2" in api.requests("bgppeers")[-1].path
+
+
+def test_a_silence_that_hid_nothing_is_borne_longer_the_next_time(
+    api: ApiServer, opened: Open
+) -> None:
+    store = opened(timing=replace(QUICK, inactivity=0.2))
+    store.refresh()
+
+    def lists() -> list[Call]:
+        return api.requests("services", watch=False)
+
+    settle(store, lambda: len(lists()) >= 3)
+    first, second = spans(lists())[:2]
+    assert first >= 0.2
+    assert second >= 0.4
+    api.silence()
+    api.put(service())
+    eventually(store, lambda o: WEB in o.services)
+    settle(store, lambda: len(lists()) >= 5)
+    hidden, after = spans(lists())[2:4]
+    assert hidden >= 0.8
+    assert after < hidden
