@@ -10,7 +10,7 @@ CODE := src tests tools bench fuzz
 PYTEST_ARGS ?=
 TOUR_ARGS ?=
 BENCH ?= all
-PEERS_BENCH ?= kube kube_large kube_speaker kube_rest
+PEERS_BENCH ?= kube kube_large kube_speaker kube_failover kube_rest kube_outage
 SECONDS_EACH ?= 30
 
 .DEFAULT_GOAL := help

@@ -1,7 +1,8 @@
 """10 000 Services and 100 000 endpoints on a real API server: what grows with their number.
 
 The steps are those of `bench/kube.py`. MetalLB is not measured here: with 10 000 Services its
-restarted controller had given a new one no address after four minutes.
+restarted controller had given a new one no address after four minutes. Up to there, beside other
+work: 73 addresses/s, controller 198 MB, speaker 277 MB.
 """
 
 from __future__ import annotations
