@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import pytest
@@ -58,13 +58,19 @@ def cluster(installed: Cluster) -> Iterator[Cluster]:
         lambda: _cannot_delete(installed, "used"),
         lambda: refusal(installed, a_pool("172.16.0.0/24"), "default"),
     )
-    deadline = time.monotonic() + 30
-    while not all(claim() for claim in claims):
-        assert time.monotonic() < deadline, [claim() for claim in claims]
-        time.sleep(0.1)
+    _await(lambda: all(claim() for claim in claims), "the policies refuse")
     yield installed
     for each in reversed(objects):
         installed.client.delete(f"{path(each['kind'])}/{each['metadata']['name']}")
+        if each["kind"] == "BGPPeer":  # a policy takes a moment to see that it is gone, too
+            _await(lambda: not _cannot_delete(installed, "used"), "the profile may go")
+
+
+def _await(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
 
 
 def _cannot_delete(cluster: Cluster, profile: str) -> str:
