@@ -122,7 +122,10 @@ def restore(place: Place, drawn: Drawn, edits: list[Edit]) -> None:
 def compare(theirs: list[Answers], mine: list[Answers], edits: list[Edit]) -> None:
     is_released = False
     for at, (one, other, edit) in enumerate(zip(theirs, mine, edits, strict=True)):
-        is_released |= edit.frees
+        # Who is refused leaves an address, too; ours waits for it as for one that was deleted.
+        is_released |= edit.frees or any(
+            held and not one.get(name) for name, held in theirs[max(0, at - 1)].items()
+        )
         if is_released:
             one, other = pools_of(one), pools_of(other)
         different = {
