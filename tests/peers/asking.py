@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from onehop.lab import namespace
+from tests.peers.settled import settled
 
 LINK, CLIENT = "eno1", "192.168.200.100"
 WAIT = 0.08  # for the answers to one question
@@ -50,14 +52,7 @@ class Asker:
 
     def settled(self, addresses: Collection[str], stable: float = STABLE) -> Answers:
         """The answers, once they have been the same for a while."""
-        last, since, end = self.ask(addresses), time.monotonic(), time.monotonic() + 20.0
-        while time.monotonic() - since < stable:
-            assert time.monotonic() < end, f"the answers never settle; at last {last}"
-            time.sleep(0.1)
-            now = self.ask(addresses)
-            if now != last:
-                last, since = now, time.monotonic()
-        return last
+        return settled(partial(self.ask, addresses), stable, within=20.0)
 
     def _question(self, address: str) -> bytes:
         target = ip_address(address)

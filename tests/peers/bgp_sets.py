@@ -101,12 +101,7 @@ class BgpDraw(Draw):
 
     def _scope(self) -> Plain:
         chance = self._chance
-        spec: Plain = {}
-        which = chance.random()
-        if which < 0.4:
-            spec["ipAddressPools"] = chance.sample(list(POOLS), chance.randint(1, 2))
-        if 0.3 < which < 0.6:
-            spec["ipAddressPoolSelectors"] = [{"matchLabels": {"tier": chance.choice(TIERS)}}]
+        spec = self._some_pools()
         if chance.random() < 0.4:
             spec["nodeSelectors"] = [self._node_selector()]
         return spec

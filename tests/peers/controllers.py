@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.kube.cluster import Cluster
 from tests.kube.site import addresses_of
 from tests.peers.sets import Drawn, Plain
+from tests.peers.settled import settled
 
 QUIET_SECONDS = 1.0
 
@@ -58,18 +60,7 @@ def give(place: Place, drawn: Drawn, child: subprocess.Popen[bytes], log: Path) 
             assert child.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, f"{item}\n{log.read_text()[-3000:]}"
             time.sleep(0.01)
-    return settled(place)
-
-
-def settled(place: Place) -> Answers:
-    """The answers once they have been the same for a while."""
-    last, since = answers(place), time.monotonic()
-    while time.monotonic() - since < QUIET_SECONDS:
-        time.sleep(0.1)
-        now = answers(place)
-        if now != last:
-            last, since = now, time.monotonic()
-    return last
+    return settled(partial(answers, place), QUIET_SECONDS)
 
 
 def held(place: Place) -> Answers:

@@ -126,14 +126,21 @@ class Draw:
     def _advertisements(self) -> Mapping[str, Plain]:
         return {f"adv-{at}": self._advertisement() for at in range(self._chance.randint(1, 4))}
 
+    def _some_pools(self) -> Plain:
+        """The part of an advertisement that says for which pools it is."""
+        spec: Plain = {}
+        which = self._chance.random()
+        if which < 0.4:
+            count = self._chance.randint(1, 2)
+            spec["ipAddressPools"] = self._chance.sample(list(self._pools), count)
+        if 0.3 < which < 0.6:
+            tier = self._chance.choice(TIERS)
+            spec["ipAddressPoolSelectors"] = [{"matchLabels": {"tier": tier}}]
+        return spec
+
     def _advertisement(self) -> Plain:
         chance = self._chance
-        spec: Plain = {}
-        which = chance.random()
-        if which < 0.4:
-            spec["ipAddressPools"] = chance.sample(list(POOLS), chance.randint(1, 2))
-        if 0.3 < which < 0.6:
-            spec["ipAddressPoolSelectors"] = [{"matchLabels": {"tier": chance.choice(TIERS)}}]
+        spec = self._some_pools()
         if chance.random() < 0.5:
             spec["nodeSelectors"] = [self._node_selector() for _ in range(chance.randint(1, 2))]
         if chance.random() < 0.3:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,15 +78,3 @@ def _routes(said: str) -> dict[str, dict[str, str]]:
         if attribute is not None:
             route[attribute[1]] = " ".join(sorted(attribute[2].split()))
     return found
-
-
-def settled(control: Path, stable: float) -> Seen:
-    """What is seen, once it has been the same for a while."""
-    last, since, end = seen(control), time.monotonic(), time.monotonic() + 30.0
-    while time.monotonic() - since < stable:
-        assert time.monotonic() < end, f"the routes never settle; at last {last}"
-        time.sleep(0.1)
-        now = seen(control)
-        if now != last:
-            last, since = now, time.monotonic()
-    return last

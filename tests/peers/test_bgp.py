@@ -8,6 +8,7 @@ and hold time, and each route's next hop, AS path, origin, LOCAL_PREF and commun
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import pytest
 from bench.kube_plant import Plant
@@ -16,7 +17,8 @@ from bench.kube_sides import METALLB, SIDES, US, Side
 from tests.peers.bgp_sets import ROUTERS, BgpDraw, communities
 from tests.peers.conftest import HOSTS
 from tests.peers.layer2_sets import Pools, State, Wanted, a_slice
-from tests.peers.routes import STABLE, Seen, bird, settled
+from tests.peers.routes import STABLE, Seen, bird, seen
+from tests.peers.settled import settled
 from tests.peers.speakers import Given, Plain, said, speaking
 
 pytestmark = [pytest.mark.kube, pytest.mark.peers, pytest.mark.root, pytest.mark.timeout(240)]
@@ -47,7 +49,7 @@ def routes(
         with speaking(plant, side):
             for at, state in enumerate(states):
                 given.state(state, pools, "BGPAdvertisement", more)
-                found.append(settled(control, STABLE if at else STARTED))
+                found.append(settled(partial(seen, control), STABLE if at else STARTED))
         given.clear()
     return found
 

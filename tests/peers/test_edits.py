@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.peers import metallb
 from tests.peers.controllers import Answers, Place, clear, give, held, ours, running
 from tests.peers.edits import REQUEST, SHARE, Edit, Roomy
 from tests.peers.sets import Drawn
+from tests.peers.settled import settled
 
 pytestmark = [pytest.mark.kube, pytest.mark.peers, pytest.mark.timeout(240)]
 SEEDS = (11, 12, 14)
@@ -25,23 +25,12 @@ EDITS = 25
 QUIET_SECONDS = 0.5
 
 
-def settled(place: Place) -> Answers:
-    """What each Service holds, once that has been the same for a while."""
-    last, since = held(place), time.monotonic()
-    while time.monotonic() - since < QUIET_SECONDS:
-        time.sleep(0.05)
-        now = held(place)
-        if now != last:
-            last, since = now, time.monotonic()
-    return last
-
-
 def carry_out(place: Place, edit: Edit) -> Answers:
     """Make one edit; what every Service holds then."""
     place.cluster.apply(edit.put)
     for item in edit.gone:
         place.cluster.client.delete(place.cluster.client.path(item))
-    return settled(place)
+    return settled(partial(held, place), QUIET_SECONDS)
 
 
 def pools_of(answers: Answers) -> Answers:
@@ -64,7 +53,7 @@ def test_edits_leave_the_same_services_served(
     edits: list[Edit] = []
     with running(child):
         give(place, drawn, child, log)
-        theirs = [settled(place)]
+        theirs = [settled(partial(held, place), QUIET_SECONDS)]
         for edit in draw.edits(drawn, EDITS, lambda: theirs[-1]):
             edits.append(edit)
             theirs.append(carry_out(place, edit))
@@ -72,7 +61,10 @@ def test_edits_leave_the_same_services_served(
     log = place.folder / "onehop.log"
     with running(ours(place, log)) as child:
         give(place, drawn, child, log)
-        mine = [settled(place), *(carry_out(place, edit) for edit in edits)]
+        mine = [
+            settled(partial(held, place), QUIET_SECONDS),
+            *(carry_out(place, edit) for edit in edits),
+        ]
     clear(place, drawn)
     compare(theirs, mine, [Edit(what="first"), *edits])
     served = [name for name, addresses in theirs[0].items() if addresses]
