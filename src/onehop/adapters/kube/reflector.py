@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
@@ -93,10 +93,11 @@ class Pace:
         """Wait for one's turn and then for a while, or until the server answers somebody."""
         async with self._turns:
             least = self._spacing if self._tries > 1 else 0.0
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(max(seconds, least)):
                     await self._back.wait()
-            self._tries += 1
+            except TimeoutError:
+                self._tries += 1  # whom an answer sets free makes no try of its own
 
 
 class Watcher(Protocol):

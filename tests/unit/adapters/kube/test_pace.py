@@ -57,7 +57,10 @@ def test_after_an_answer_the_first_pauses_are_short_again() -> None:
         for _ in range(2):
             pace.failed()
             await pace.pause(0.001)
+        waiting = [asyncio.create_task(pace.pause(60.0)) for _ in range(REFLECTORS)]
+        await asyncio.sleep(0)
         pace.answered()
+        await asyncio.gather(*waiting)
         for _ in range(2):
             pace.failed()
             async with asyncio.timeout(5.0):
