@@ -124,7 +124,8 @@ def test_a_watch_from_a_version_that_was_compacted_away_begins_with_a_list(
         eventually(store, lambda o: Key(site.apps, "goes") not in o.services)
         stays = Key(site.apps, "stays")
         assert after.services[stays] is before.services[stays]
-        then = asked[asked.index("# compacted") + 1 :]
+        later = asked[asked.index("# compacted") + 1 :]
+        then = [path for path in later if not path.endswith("limit=1")]  # that asks for a version
         assert "watch=" not in then[0], "the watch was refused, and a list followed"
         assert "limit=500" in then[0]
 

@@ -221,6 +221,7 @@ CHILD = """
         held = lease.is_held()
         if sys.argv[2] == "inside" and held:
             os.kill(os.getpid(), signal.SIGSTOP)  # the worst instant: checked, and not yet sent
+            time.sleep(0.2)  # another thread may be the one that takes the signal
         return held
 
     requests = Requests(FakeAccess(int(sys.argv[1])), threads=1, fence=fence)
