@@ -81,9 +81,9 @@ def test_requests_that_are_refused_a_while(node: Node, fate: bytes, *, watching:
     node.between.rule = rule
     node.between.drop()
     address = node.add()
+    wait(lambda: bool(meant))
     time.sleep(1.5)
-    asked = len(meant)
-    assert 1 <= asked < 60, "tried, and no storm"
+    assert len(meant) < 60, "no storm"
     node.between.rule = lambda method, path: None
     assert wait(lambda: node.answers(address)) < 6.0
     assert node.follows() < 4.0

@@ -338,7 +338,7 @@ class Reflector:
                 self._watcher.refused(self._shelf, Reason.KIND_REFUSED, detail)
             if self._failures >= self._timing.enough and not self._source.essential:
                 self._watcher.settled(self._shelf)
-            await self._wait(error.retry_after)
+            await self._wait(error.retry_after, in_trouble=error.status >= 500)
             return
         reason = Reason.KIND_MISSING if error.status == _MISSING else Reason.KIND_REFUSED
         self._watcher.refused(self._shelf, reason, detail)
@@ -348,11 +348,14 @@ class Reflector:
         await self._sleep(self._pause(first, last, self._denied))
         self._denied += 1
 
-    async def _wait(self, retry_after: float | None) -> None:
+    async def _wait(self, retry_after: float | None, *, in_trouble: bool) -> None:
         """As long as the server asks, within reason, or longer each time."""
         pause = self._backoff()
         if retry_after:
             await self._sleep(max(pause, min(retry_after, self._timing.obeyed)))
+            return
+        if not in_trouble:  # it answers: no reason to try it more seldom than this kind wants
+            await self._sleep(pause)
             return
         self._pace.failed()
         await self._sleep(pause)  # that other kinds are answered does not help this one
