@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from onehop.adapters.kube.configuration_state import ConfigurationState
+from onehop.app.soonest import Soonest
 from onehop.core.validate import Validator
 from onehop.model.objects import Objects
 
@@ -24,13 +25,12 @@ class ConfigurationTeller:
         self._objects = objects
         self._validator = Validator()
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._next = Soonest(self._loop, self._step)
         state.start(self.again)
 
     def sync(self) -> None:
         """The objects may be others than before."""
-        if self._timer is None or self._timer.when() > self._loop.time() + _SOON:
-            self._step_in(_SOON)
+        self._next.within(_SOON)
 
     def again(self) -> None:
         """Have another look; from any thread, also when the loop is gone."""
@@ -39,18 +39,10 @@ class ConfigurationTeller:
 
     def close(self) -> None:
         """Say nothing more; what was said stays as long as the pod."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-
-    def _step_in(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._step)
+        self._next.cancel()
 
     def _step(self) -> None:
-        self._timer = None
         objects = self._objects()
         at = self._state.sync((*objects.problems, *self._validator.configuration(objects)))
         if at is not None:
-            self._step_in(max(0.0, at - time.monotonic()))
+            self._next.within(max(0.0, at - time.monotonic()))

@@ -10,6 +10,7 @@ import asyncio
 from typing import Protocol
 
 from onehop.adapters.telemetry import Log
+from onehop.app.soonest import Soonest
 from onehop.core.node_status import NodeStatusBuilder
 from onehop.model.desired import NodeDesired
 from onehop.model.status import NodeStatuses
@@ -48,16 +49,15 @@ class NodeStatusTeller:
         self._log = log
         self._loop = loop or asyncio.get_running_loop()
         self._desired: NodeDesired | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._next = Soonest(self._loop, self._step)
 
     def sync(self, want: NodeDesired) -> None:
         """From now on, say this."""
         self._desired = want
-        if self._timer is None:
-            self._timer = self._loop.call_later(_SOON, self._step)
+        if not self._next:
+            self._next.within(_SOON)
 
     def _step(self) -> None:
-        self._timer = None
         begin = self._loop.time()
         if self._desired is not None:
             self._files.want(self._builder.statuses(self._desired))
@@ -66,27 +66,18 @@ class NodeStatusTeller:
             is_unfinished = self._files.step(_BATCH)
         except OSError as error:
             self._log("status-not-written", file=error.filename, why=error.strerror)
-            self._timer = self._loop.call_later(_RETRY, self._step)
+            self._next.within(_RETRY)
             return
         if is_unfinished:
-            pause = _SHARE * (self._loop.time() - begin)
-            self._timer = self._loop.call_later(pause, self._step)
+            self._next.within(_SHARE * (self._loop.time() - begin))
 
     def again(self, after: float) -> None:
         """Have another step in so many seconds. From any thread."""
-        self._loop.call_soon_threadsafe(self._again, after)
-
-    def _again(self, after: float) -> None:
-        if self._timer is None or self._timer.when() > self._loop.time() + after:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(after, self._step)
+        self._loop.call_soon_threadsafe(self._next.within, after)
 
     def close(self) -> None:
         """A node whose speaker is gone carries nothing new: it takes its words back."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
+        self._next.cancel()
         self._files.want(NodeStatuses())
         try:
             self._files.step(_ALL)
