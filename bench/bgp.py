@@ -43,7 +43,7 @@ from bench.bgp_rivals import (
 )
 from bench.bgp_rounds import FEW, MANY, NODES, Bench
 from bench.network import Network, network
-from bench.row import Measure, percentile, ratio
+from bench.row import Measure, percentiles, ratio
 
 ONE = PREFIXES[:1]
 MOST = 10_000
@@ -110,7 +110,7 @@ def _speaker_rows(bench: Bench) -> Iterator[Measure]:
     for what, values in bench.spans.items():
         note = f"{len(values)} times, {min(values):.2f} to {max(values):.2f}"
         if what.startswith("one prefix"):
-            yield from _percentiles(what, VERSUS_FILE, values)
+            yield from percentiles(what, VERSUS_FILE, values, note)
         else:
             versus = f"{MANY if 'last' in what else FEW:,} Services".replace(",", " ")
             middle = round(statistics.median(values), 1)
@@ -121,18 +121,6 @@ def _speaker_rows(bench: Bench) -> Iterator[Measure]:
         unit="rounds",
         note=f"{bench.edits} edits and {2 * len(bench.spans['one prefix announced'])} of a slice",
     )
-
-
-def _percentiles(what: str, versus: str, values: Sequence[float]) -> Iterator[Measure]:
-    note = f"{len(values)} times, {min(values):.2f} to {max(values):.2f}"
-    for percent in (50, 99):
-        yield Measure(
-            what=f"{what}, p{percent}",
-            value=round(percentile(values, percent), 2),
-            unit="ms",
-            versus=versus,
-            note=note,
-        )
 
 
 def _mass(bench: Bench, rounds: int, fewer: int) -> Took:
@@ -195,7 +183,7 @@ def _rival_rows(took: Took) -> Iterator[Measure]:
     for (what, name), values in took.items():
         note = f"{len(values)} times, {min(values):.2f} to {max(values):.2f}"
         if what.startswith("one prefix"):
-            yield from _percentiles(what, f"{name} in our place", values)
+            yield from percentiles(what, f"{name} in our place", values, note)
         elif name != Ours.name or what.startswith("10 000"):
             middle = round(statistics.median(values), 1)
             versus = f"{name} in our place" if name != Ours.name else ""

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from bench.clocks import Words, arp_wire, frames, sender
 from bench.network import CPUS, Network, network
-from bench.row import ROOT, Measure, percentile
+from bench.row import ROOT, Measure, percentiles
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.bpf.tables import Tables
 from onehop.lab import namespace
@@ -77,14 +77,8 @@ def _rows(samples: Samples, services: int) -> Iterator[Measure]:
         ("changed file to the first gratuitous frame", samples.to_frame),
         ("moved back at once, to the first gratuitous frame", samples.back),
     ):
-        for percent in (50, 99):
-            yield Measure(
-                what=f"{what}, p{percent}",
-                value=round(percentile(values, percent), 2),
-                unit="ms",
-                versus=_count(services),
-                note=f"{len(values)} changes, worst {max(values):.2f}",
-            )
+        note = f"{len(values)} changes, worst {max(values):.2f}"
+        yield from percentiles(what, _count(services), values, note)
 
 
 @dataclass(slots=True)

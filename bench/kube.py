@@ -25,7 +25,7 @@ from bench.kube_load import (
 )
 from bench.kube_plant import Plant
 from bench.kube_sides import METALLB, SIDES, US, Side, start_speaker, stop_speaker
-from bench.row import Measure, percentile
+from bench.row import Measure, percentiles
 from onehop.lab.kube_client import Object
 
 PAUSE = 0.05
@@ -73,17 +73,13 @@ def _latency(plant: Plant, load: Load, rounds: int) -> list[Measure]:
             found[side.name] += _one_by_one(plant, side, names)[UNMEASURED:]
             crowd.stop()
             load.delete(SERVICES, names)
-    return [
-        Measure(
-            what=f"Service created to the address in its status, p{percent}",
-            value=round(percentile(found[side.name], percent), 2),
-            unit="ms",
-            versus=versus(side),
-            note=f"{len(found[side.name])} Services, worst {max(found[side.name]):.2f}",
-        )
-        for side in reversed(SIDES)
-        for percent in (50, 99)
-    ]
+    measures: list[Measure] = []
+    for side in reversed(SIDES):
+        values = found[side.name]
+        note = f"{len(values)} Services, worst {max(values):.2f}"
+        what = "Service created to the address in its status"
+        measures += percentiles(what, versus(side), values, note)
+    return measures
 
 
 def _one_by_one(plant: Plant, side: Side, names: list[str]) -> list[float]:

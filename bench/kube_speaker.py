@@ -31,7 +31,7 @@ from bench.kube_sides import (
     start_speaker,
     stop_speaker,
 )
-from bench.row import Measure, percentile
+from bench.row import Measure, percentiles
 from onehop.adapters.bpf.errors import DatapathError
 from onehop.adapters.bpf.tables import Tables
 from onehop.lab import namespace
@@ -64,14 +64,8 @@ class Found:
     def rows(self) -> Iterator[Measure]:
         """Both percentiles of each."""
         for (what, versus), values in self.values.items():
-            for percent in (50, 99):
-                yield Measure(
-                    what=f"{what}, p{percent}",
-                    value=round(percentile(values, percent), 2),
-                    unit="ms",
-                    versus=versus,
-                    note=f"{len(values)} changes, worst {max(values):.2f}",
-                )
+            note = f"{len(values)} changes, worst {max(values):.2f}"
+            yield from percentiles(what, versus, values, note)
 
 
 def run(rounds: int) -> list[Measure]:

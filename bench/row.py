@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,6 +68,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
     ordered = sorted(values)
     at = max(0, -(-len(ordered) * percent // 100) - 1)
     return ordered[int(at)]
+
+
+def percentiles(what: str, versus: str, values: Sequence[float], note: str) -> Iterator[Measure]:
+    """Two rows of milliseconds: the middle, and what all but one in a hundred stay within."""
+    for percent in (50, 99):
+        yield Measure(
+            what=f"{what}, p{percent}",
+            value=round(percentile(values, percent), 2),
+            unit="ms",
+            versus=versus,
+            note=note,
+        )
 
 
 def judged(bench: str, measures: Iterable[Measure]) -> list[Row]:
