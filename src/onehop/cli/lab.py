@@ -91,7 +91,7 @@ def up(
         router=router,
         store=store,
     )
-    with _plainly(), _ended_by_signals(Layout(name)):
+    with _plainly(), ended_by_signals(Layout(name)):
         built = Lab.up(spec)
     hosts = ", ".join(built.topology.hosts)
     click.echo(f"lab {name} is up: {hosts}")
@@ -211,22 +211,31 @@ def _plainly() -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by_signals(layout: Layout) -> Iterator[None]:
+def ended_by_signals(layout: Layout) -> Iterator[None]:
     """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that they too leave nothing.
 
     An interrupt that comes when the lab is just complete takes it down all the same; one that
     comes later, while the process ends, is too late and ignored.
     """
+    told: list[int] = []
 
     def unwind(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        numbers.append(signal.SIGINT)
+    for number in numbers:
         signal.signal(number, unwind)
     try:
         yield
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        if told:  # and what it raised was lost: no exception leaves a destructor
+            raise KeyboardInterrupt
     except (KeyboardInterrupt, SystemExit):
         abandon(layout)
         raise
