@@ -50,3 +50,28 @@ def test_an_old_annotation_is_told_once_and_not_by_a_restart(cluster: Cluster) -
     second.until(lambda: len(told(site, "new")) == 1)
     assert len(told(site, "web")) == 3
     second.close()
+
+
+def test_a_lacking_second_family_is_told_once_and_not_by_a_restart(cluster: Cluster) -> None:
+    site = Site(cluster)
+    cluster.apply([site.service("web", ipFamilyPolicy="PreferDualStack")])
+    ring = Ring(site)
+    ring.until(lambda: len(told(site, "web")) == 2)
+    note = "Cannot assign an additional IP: OneFamily: it prefers two families and gets an "
+    note += "address of one (pool a has no IPv6 range)"
+    kinds = {reason: (kind, note) for kind, reason, note in told(site, "web")}
+    assert kinds["AdditionalAssignFailed"] == ("Normal", note)
+    assert site.conditions("web")["AddressAllocated"]["status"] == "True"
+    annotate(site, "web", {"some": "edit"})
+    ring.close()
+    second = Ring(site)
+    cluster.apply([site.service("new")])
+    second.until(lambda: len(told(site, "new")) == 1)
+    assert len(told(site, "web")) == 2
+    assert site.status_writes().count("web") == 1
+    cluster.apply([site.pool("10.99.0.0/24", "fd99::/64")])
+    second.until(lambda: len(site.addresses("web")) == 2)
+    second.until(lambda: len(told(site, "web")) == 3)
+    assert told(site, "web")[-1][1] == "IPAllocated"
+    assert site.conditions("web")["AddressAllocated"]["reason"] == "Allocated"
+    second.close()

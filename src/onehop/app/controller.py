@@ -106,7 +106,7 @@ class Controller:
                 continue
             if status.refusal is not None:
                 self._log("refused", service=key, reason=str(status.refusal))
-            else:
+            if status.addresses:
                 addresses = ",".join(map(str, status.addresses))
                 self._log("allocated", service=key, addresses=addresses, pool=status.pool)
         self.decided = want

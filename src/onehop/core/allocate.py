@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from onehop.core.candidates import PoolTable
@@ -22,7 +23,7 @@ from onehop.core.report import allocated, kept_in_doubt, refused
 from onehop.core.request import Request, not_in_charge, request
 from onehop.core.sharing import Ledger, number
 from onehop.core.validate import identical, judged_pools
-from onehop.model.address import IPAddress
+from onehop.model.address import Family, IPAddress
 from onehop.model.config import Namespace, Pool
 from onehop.model.desired import ClusterDesired, ServiceStatus
 from onehop.model.diff import moved
@@ -194,7 +195,7 @@ class Allocator:
             return
         self._ledger.claim(held.share, held.numbers)
         self._held[service.key] = held
-        self._statuses[service.key] = allocated(service, held, asked.refusal)
+        self._statuses[service.key] = _given(service, asked, held)
         if short and not asked.addresses and not lacks_other(held, asked):
             self._pending[service.key] = _Pending(service=service, request=asked, held=held)
 
@@ -234,14 +235,14 @@ class Allocator:
         service, asked = pending.service, pending.request
         if pending.held is not None:
             grown = placement.grown(pending.held, asked.families)
-            return allocated(service, grown or pending.held, asked.refusal)
+            return _given(service, asked, grown or pending.held)
         before = pending.before or released.get(service.key, ())
         outcome = placement.placed(service, asked, before)
         if outcome is None:
             return None
         if isinstance(outcome, Refusal):
             return refused(service, outcome)
-        return allocated(service, outcome, None)
+        return _given(service, asked, outcome)
 
     def _still_released(
         self, released: _Released, statuses: Mapping[Key, ServiceStatus]
@@ -260,6 +261,21 @@ class Allocator:
 
 def _age(service: Service) -> tuple[str, str, str]:
     return (service.created, service.key.namespace, service.key.name)
+
+
+def _given(service: Service, asked: Request, held: Held) -> ServiceStatus:
+    """The status of a Service that holds addresses, with what it asked for and did not get."""
+    refusal = asked.refusal
+    missing = [family for family in asked.families if family not in held.families]
+    if refusal is None and missing and not asked.addresses:
+        refusal = _one_family(held.source.name, missing[0], lacks_other(held, asked))
+    return allocated(service, held, refusal)
+
+
+@lru_cache(maxsize=1024)
+def _one_family(pool: str, family: Family, lacks_range: bool) -> Refusal:
+    what = f"has no {family.value} range" if lacks_range else f"has no free {family.value} address"
+    return Refusal(reason=Reason.ONE_FAMILY, detail=f"pool {pool} {what}")
 
 
 def lacks_other(held: Held, asked: Request) -> bool:

@@ -44,6 +44,7 @@ class Reason(Enum):
     FAMILY_MISMATCH = ("FamilyMismatch", "the families do not fit the Service's", "error")
     BUGGY_ADDRESS = ("BuggyAddress", "the pool avoids addresses that end in .0 or .255", "error")
     SHARING_REFUSED = ("SharingRefused", "the address may not be shared with its holder", "error")
+    ONE_FAMILY = ("OneFamily", "it prefers two families and gets an address of one", "info")
     POOL_FORBIDDEN = ("PoolForbidden", "the pool's serviceAllocation excludes it", "error")
     # eligibility and election
     NO_ADDRESS = ("NoAddress", "the Service has no address yet", "info")

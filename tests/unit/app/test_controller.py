@@ -15,7 +15,7 @@ from onehop.model.address import Family, parse_range
 from onehop.model.config import Pool
 from onehop.model.desired import ClusterDesired, Report
 from onehop.model.objects import Objects
-from onehop.model.service import Key, Service
+from onehop.model.service import FamilyPolicy, Key, Service
 
 POOL, WEB = Key("metallb-system", "a"), Key("apps", "web")
 
@@ -23,10 +23,13 @@ POOL, WEB = Key("metallb-system", "a"), Key("apps", "web")
 class MemoryStore:
     """Objects in memory; what is wanted of it is kept."""
 
-    def __init__(self, *, complete: bool = True, ranges: tuple[str, ...] = ("192.0.2.0/28",)):
+    def __init__(
+        self, *, complete: bool = True, ranges: tuple[str, ...] = ("192.0.2.0/28",),
+        cluster_ips: tuple[str, ...] = ("10.96.0.1",),
+    ) -> None:  # fmt: skip
         service = Service(
-            key=WEB, type="LoadBalancer", cluster_ips=(ip_address("10.96.0.1"),),
-            ip_families=(Family.IPV4,),
+            key=WEB, type="LoadBalancer", cluster_ips=tuple(map(ip_address, cluster_ips)),
+            ip_families=(Family.IPV4,), family_policy=FamilyPolicy.PREFER_DUAL,
         )  # fmt: skip
         pools = {POOL: Pool(key=POOL, ranges=tuple(map(parse_range, ranges)))}
         self._objects = Objects(complete=complete, services={WEB: service}, pools=pools)
@@ -116,3 +119,12 @@ def test_what_is_wrong_with_the_objects_goes_to_the_store() -> None:
     [problem] = store.wanted[0].problems
     assert problem.object == "IPAddressPool metallb-system/a"
     assert "problem" in said.getvalue()
+
+
+def test_who_gets_an_address_and_not_all_that_it_asks_for_is_logged_with_both() -> None:
+    store, said = MemoryStore(cluster_ips=("10.96.0.1", "fd96::1")), io.StringIO()
+    Controller(store, Log(stream=said, quiet=0.0)).round()
+    refused, allocated = said.getvalue().splitlines()
+    assert "refused service=apps/web reason=" in refused
+    assert "OneFamily" in refused
+    assert "allocated service=apps/web addresses=192.0.2.0 pool=a" in allocated

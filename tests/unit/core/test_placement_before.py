@@ -11,6 +11,7 @@ from tests.unit.core.allocation import (
     REQUIRE,
     SMALL,
     V4_ONLY,
+    V6_ONLY,
     asking,
     brief,
     named,
@@ -125,4 +126,38 @@ class TestGrowth:
         services.append(a_service("b", "10.0.0.2", **PREFER))
         found = statuses(pools, services)
         assert brief(found["b"]) == "10.0.0.2 of p"
-        assert found["b"].refusal is None
+
+
+class TestOneFamily:
+    """Who prefers two families and has one is told why, and told the same at each decision."""
+
+    @pytest.mark.parametrize(
+        ("held", "more", "why"),
+        [
+            pytest.param([], PREFER, "pool p has no free IPv6 address", id="new"),
+            pytest.param(["10.0.0.2"], PREFER, "pool p has no free IPv6 address", id="kept"),
+            pytest.param(
+                ["10.0.0.2"], {**PREFER, **asking("x")}, "'x' is no address", id="a slip first"
+            ),
+            pytest.param(["10.0.0.2"], {**PREFER, **asking("10.0.0.2")}, "", id="asks for one"),
+            pytest.param(["10.0.0.2"], V4_ONLY, "", id="needs no other"),
+            pytest.param(
+                [], {**PREFER, **named(address_pool="small")},
+                "pool small has no IPv6 range", id="no range",
+            ),
+        ],
+    )  # fmt: skip
+    def test_why(self, held: list[str], more: dict[str, object], why: str) -> None:
+        pools = [a_pool("p", "10.0.0.2/31", "fd00::1/128"), a_pool("small", "10.0.1.0/31")]
+        other = a_service("a", "fd00::1", **V6_ONLY)
+        first = statuses(pools, [other, a_service("web", *held, **more)])["web"]
+        assert (first.refusal.detail if first.refusal else "") == why
+        kept = a_service("web", *map(str, first.addresses), **more)
+        assert statuses(pools, [other, kept])["web"] == first
+
+    def test_it_says_so_in_its_condition(self) -> None:
+        found = statuses([SMALL], [a_service("web", **PREFER)])["web"]
+        [condition] = found.conditions
+        assert (condition.type, condition.status) == ("AddressAllocated", True)
+        assert condition.reason == "OneFamily"
+        assert condition.message.endswith("(pool small has no IPv6 range)")

@@ -81,6 +81,17 @@ PARTLY_REFUSED = EventKind(
     when="it has addresses, and something that it asks for cannot be done; its status did not "
     "give this reason before",
 )
+ADDITIONAL_ASSIGN_FAILED = EventKind(
+    component=CONTROLLER,
+    regarding="Service",
+    is_warning=False,
+    reason="AdditionalAssignFailed",
+    action="Allocate",
+    note="Cannot assign an additional IP: {refusal}",
+    when="it prefers two families and has an address of one, and its status did not say so before",
+    metallb="`AdditionalAssignFailed`, at each pass over the Service; also where the Service has "
+    "one cluster IP, and so asks for one family",
+)
 PROBLEM = EventKind(
     component=CONTROLLER,
     regarding="Service or an object of `metallb.io`",
@@ -130,6 +141,7 @@ KINDS = (
     CLEAR_ASSIGNMENT,
     ALLOCATION_FAILED,
     PARTLY_REFUSED,
+    ADDITIONAL_ASSIGN_FAILED,
     PROBLEM,
     DEPRECATED_ANNOTATION,
     TAKEN_OVER,

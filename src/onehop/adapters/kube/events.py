@@ -9,13 +9,14 @@ counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.event_kinds import (
+    ADDITIONAL_ASSIGN_FAILED,
     ALLOCATION_FAILED,
     CLEAR_ASSIGNMENT,
     DEPRECATED_ANNOTATION,
@@ -27,12 +28,12 @@ from onehop.adapters.kube.event_kinds import (
 )
 from onehop.adapters.kube.instant import micro_instant
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
-from onehop.adapters.kube.statuses import FIELD_MANAGER, has_ours
+from onehop.adapters.kube.statuses import CONDITIONS, FIELD_MANAGER, has_ours
 from onehop.adapters.kube.structs import Live
 from onehop.model.annotation import deprecated, present
 from onehop.model.desired import ServiceStatus
 from onehop.model.diff import moved
-from onehop.model.reason import Problem, Severity
+from onehop.model.reason import Problem, Reason, Refusal, Severity
 from onehop.model.service import Key, Service
 
 _LIMIT = 1000  # that wait; whoever creates more at once reads none of them
@@ -114,8 +115,7 @@ class ServiceEvents:
 
     def written(self, key: Key, before: Live, status: ServiceStatus) -> None:
         """A status was written over another."""
-        kind = _kind_of(before, status)
-        if kind is not None:
+        for kind in _kinds_of(before, status):
             self._events.send(
                 kind,
                 _regarding("Service", key, before.uid),
@@ -127,17 +127,20 @@ class ServiceEvents:
             )
 
 
-def _kind_of(before: Live, status: ServiceStatus) -> EventKind | None:
+def _kinds_of(before: Live, status: ServiceStatus) -> Iterator[EventKind]:
     """What happened, if anything of note did."""
     old, new = _held(before), [str(each) for each in status.addresses]
     if new and new != old:
-        return IP_REPLACED if old else IP_ALLOCATED
-    if old and not new:
-        return CLEAR_ASSIGNMENT
+        yield IP_REPLACED if old else IP_ALLOCATED
+    elif old and not new:
+        yield CLEAR_ASSIGNMENT
     refusal = status.refusal
-    if refusal is None or refusal.reason.severity is Severity.INFO or _said(before, status):
-        return None
-    return PARTLY_REFUSED if new else ALLOCATION_FAILED
+    if refusal is None or _said(before, refusal):
+        return
+    if refusal.reason is Reason.ONE_FAMILY:
+        yield ADDITIONAL_ASSIGN_FAILED
+    elif new == old and refusal.reason.severity is not Severity.INFO:
+        yield PARTLY_REFUSED if new else ALLOCATION_FAILED
 
 
 def _held(live: Live) -> list[str]:
@@ -148,10 +151,10 @@ def _listed(addresses: Iterable[str]) -> str:
     return _encode(list(addresses)).decode()
 
 
-def _said(before: Live, status: ServiceStatus) -> bool:
+def _said(before: Live, refusal: Refusal) -> bool:
     """Whether the status gave the same reason before."""
-    have = {(each.type, each.reason) for each in before.conditions}
-    return all((each.type, each.reason) in have for each in status.conditions)
+    have = {each.reason for each in before.conditions if each.type in CONDITIONS}
+    return refusal.reason.code in have
 
 
 class DeprecationEvents:

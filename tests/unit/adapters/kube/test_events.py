@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -132,6 +133,31 @@ def test_each_change_tells_itself_once(
 ) -> None:  # fmt: skip
     ServiceEvents(events).written(KEY, before, after)
     assert sink.told == ([told] if told else [])
+
+
+ONE = "OneFamily: it prefers two families and gets an address of one"
+LACKS = ("Normal", "AdditionalAssignFailed", f"Cannot assign an additional IP: {ONE}")
+ALLOCATED = ("Normal", "IPAllocated", 'Assigned IP ["192.0.2.1"] from pool a')
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (live(), [ALLOCATED, LACKS]),
+        (live("192.0.2.1"), [LACKS]),
+        (live(reason="PoolExhausted"), [ALLOCATED, LACKS]),
+        (live("192.0.2.1", reason="OneFamily"), []),
+        (live(reason="OneFamily"), [ALLOCATED]),
+    ],
+)
+def test_a_second_family_that_is_lacking_is_told_once(
+    sink: Sink, events: Events, before: Live, told: list[tuple[str, str, str]]
+) -> None:
+    after = wanted("192.0.2.1", reason=Reason.ONE_FAMILY)
+    more = Condition(type="FullySupported", status=False, reason="AffinityUnsupported")
+    after = replace(after, conditions=(*after.conditions, more))
+    ServiceEvents(events).written(KEY, before, after)
+    assert sink.told == told
 
 
 def test_what_finds_no_room_or_no_ear_is_counted(sink: Sink, events: Events) -> None:
