@@ -81,7 +81,9 @@ class _Configuration:
         self.rules = rules
         self.nodes: tuple[Node, ...] = tuple(objects.nodes.values())
         self.here = next((node for node in self.nodes if node.name == rules.node), None)
-        self.links = frozenset(link.name for link in snapshot.links)
+        # Without any link it is not the node that asks, and what it has is not known.
+        self.has_links = bool(snapshot.links)
+        self.links = frozenset(link.name for link in snapshot.links if link.speaks)
         self._advertisements = tuple(objects.l2_advertisements.values())
         self.pools = usable_pools(objects)
         spans = sorted(
@@ -226,7 +228,7 @@ def _own_refusal(
     rivals = with_endpoints(candidates, service, serving)
     if not owns(here, service.ingress[0], rivals, advertisements):
         return _NOT_OWNER
-    if links is not None and config.links and not links & config.links:
+    if links is not None and config.has_links and not links & config.links:
         return Refusal(reason=Reason.NO_LINK, detail=f"none of {', '.join(sorted(links))}")
     return None
 

@@ -49,6 +49,11 @@ class Link:
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     carrier_changes: int = 0
 
+    @property
+    def speaks(self) -> bool:
+        """Whether addresses can be announced on it once it is up: it is no part of another."""
+        return self.master == 0 and not self.no_arp
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from onehop.model.address import Mac
 from onehop.model.config import L2Advertisement
 from onehop.model.node import Link
 from onehop.model.objects import Objects
-from onehop.model.reason import Reason
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key, Service
 from tests.builders import (
     CLUSTER,
@@ -121,9 +122,33 @@ def test_links_of_the_advertisements_that_cover_the_node_unite() -> None:
     here = DecisionRules(node="node1")
     [announcement] = node_desired(Snapshot(objects=objects), here).announcements
     assert announcement.links == {"eth1", "eth2"}
-    link = Link(index=2, name="eth7", mac=Mac.parse("02:00:00:00:00:01"), up=True)
-    desired = node_desired(Snapshot(objects=objects, links=(link,)), here)
-    assert desired.withheld[WEB].reason is Reason.NO_LINK
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "is_announced"),
+    [
+        (("eth1",), {}, True),
+        (("eth7",), {}, False),
+        (("eth7", "eth1"), {}, True),
+        (("eth1",), {"master": 4}, False),
+        (("eth1",), {"no_arp": True}, False),
+        (("eth1",), {"up": False}, True),
+    ],
+)
+def test_an_owner_without_any_of_the_listed_links_says_so(
+    names: tuple[str, ...], more: dict[str, Any], is_announced: bool
+) -> None:
+    service = a_service("web", "192.0.2.241", policy=LOCAL)
+    objects = world(service, advertisements=[an_advertisement(links=("eth1", "eth2"))])
+    mac = Mac.parse("02:00:00:00:00:01")
+    links = tuple(
+        Link(**{"index": 2, "name": name, "mac": mac, "up": True} | more) for name in names
+    )
+    here = DecisionRules(node="node1")
+    desired = node_desired(Snapshot(objects=objects, links=links), here)
+    no_link = Refusal(reason=Reason.NO_LINK, detail="none of eth1, eth2")
+    assert desired.withheld.get(WEB) == (None if is_announced else no_link)
+    assert bool(desired.announcements) is is_announced
 
 
 def test_services_that_share_an_address_are_announced_once() -> None:

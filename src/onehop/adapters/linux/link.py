@@ -37,15 +37,14 @@ _Interface = IPv4Interface | IPv6Interface
 
 def carries_arp(link: Link) -> bool:
     """Whether ARP can be spoken on a link now."""
-    return link.up and link.broadcast and not link.no_arp and link.master == 0
+    return link.up and link.broadcast and link.speaks
 
 
 def carries_ndp(link: Link) -> bool:
     """Whether NDP can be spoken on a link now: IPv6 is alive where a link-local address is."""
     return (
         link.up
-        and not link.no_arp
-        and link.master == 0
+        and link.speaks
         and any(own.version == 6 and own.ip.is_link_local for own in link.addresses)
     )
 
