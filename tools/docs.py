@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from onehop.adapters.exposition import Metric
-from onehop.adapters.kube.event_kinds import KINDS, EventKind
+from onehop.adapters.kube.event_kinds import KINDS, NOT_WRITTEN, EventKind
 from onehop.app import bgp_metrics, controller_metrics, speaker_metrics
 from onehop.app.metrics import CONTROLLER, SPEAKER
 from onehop.cli.main import main
@@ -112,6 +112,10 @@ def events_page() -> str:
         "| type | reason | on | when | note | by | MetalLB |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(_event, KINDS),
+        "",
+        "What MetalLB writes and onehop never does:",
+        "",
+        *(f"- `{reason}`: {why}" for reason, why in NOT_WRITTEN.items()),
     ]
     return "\n".join(lines) + "\n"
 

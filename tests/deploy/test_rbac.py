@@ -185,6 +185,9 @@ def carry(cluster: Sealed, tmp_path: Path) -> None:
     cluster.change(f"{SYSTEM}/l2advertisements/all", {"spec": {"interfaces": ["eth0"]}})
     l2 = f"{SYSTEM}/servicel2statuses"
     cluster.until(lambda: cluster.client.get(l2)["items"][0]["status"]["interfaces"])
+    # a link that the node does not have
+    cluster.change(f"{SYSTEM}/l2advertisements/all", {"spec": {"interfaces": ["none"]}})
+    cluster.until(lambda: "announceFailed" in reasons(cluster, "web"))
     bgp = f"{SYSTEM}/servicebgpstatuses"
     cluster.client.apply([of_system("BGPPeer", "other", PEER | {"peerAddress": "192.0.2.253"})])
     cluster.until(lambda: len(cluster.client.get(bgp)["items"][0]["status"]["peers"]) == 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from onehop.adapters.kube.kubeconfig import load_access
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
 from onehop.adapters.kube.structs import Live
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 from tests.kube.cluster import Cluster
@@ -51,7 +52,7 @@ class Node:
 
     def say(
         self, *keys: Key, links: tuple[str, ...] = (), peers: tuple[str, ...] = (),
-        taken_over: tuple[Key, ...] = (),
+        taken_over: tuple[Key, ...] = (), unlinked: Mapping[Key, Refusal] | None = None,
     ) -> None:  # fmt: skip
         l2 = {key: ServiceL2Status(node=self.name, service=key, links=links) for key in keys}
         bgp = {
@@ -61,7 +62,7 @@ class Node:
         self.objects.want(
             NodeStatuses(
                 l2=MappingProxyType(l2), bgp=MappingProxyType(bgp),
-                taken_over=frozenset(taken_over),
+                taken_over=frozenset(taken_over), unlinked=unlinked or {},
             )
         )  # fmt: skip
         end = time.monotonic() + 30
@@ -151,6 +152,21 @@ def test_a_move_is_an_event_and_a_first_announcement_or_a_restart_is_none(site: 
     by_bgp = [each for each in events(site) if each not in expected]
     assert {each[1:3] for each in by_bgp} == {("nodeAssigned", told.format("n2", "bgp"))}
     for node in (first, heir, again):
+        node.objects.close()
+
+
+def test_an_owner_without_a_link_is_an_event_and_a_restart_makes_none(site: Site) -> None:
+    site.cluster.apply([site.service("web")])
+    web = Key(site.apps, "web")
+    lacks = {web: Refusal(reason=Reason.NO_LINK, detail="none of eth9")}
+    nodes = [Node(site, "n1"), Node(site, "n1")]
+    nodes[0].say(unlinked=lacks)
+    nodes[0].say(unlinked=lacks)
+    nodes[1].say(unlinked=lacks)
+    note = 'cannot announce from node "n1" with protocol "layer2": NoLink: '
+    note += "no link of the node may announce the address (none of eth9)"
+    assert events(site) == [("web", "announceFailed", note, "onehop-speaker")]
+    for node in nodes:
         node.objects.close()
 
 

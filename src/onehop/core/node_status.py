@@ -2,7 +2,7 @@
 
 Which Services a node takes over from another follows from why it withheld them: a reason that is
 the node's own leaves them to others. That is remembered while no endpoint can serve, since a pod
-that moves is nowhere for a while.
+that moves is nowhere for a while. So it is with a link that is lacking.
 """
 
 from __future__ import annotations
@@ -46,11 +46,25 @@ class NodeStatusBuilder:
         """The statuses of the node; the identical value while nothing in them differs."""
         l2 = _renewed(self._statuses.l2, self._announced, want.announced, self._l2)
         bgp = _renewed(self._statuses.bgp, self._advertised, want.advertised, self._bgp)
+        unlinked = self._unlinked(want)
         taken_over = self._taken_over(want)
         self._announced, self._advertised = want.announced, want.advertised
-        if l2 is not self._statuses.l2 or bgp is not self._statuses.bgp:
-            self._statuses = NodeStatuses(l2=l2, bgp=bgp, taken_over=taken_over)
+        before = self._statuses
+        if l2 is not before.l2 or bgp is not before.bgp or unlinked is not before.unlinked:
+            self._statuses = NodeStatuses(l2=l2, bgp=bgp, taken_over=taken_over, unlinked=unlinked)
         return self._statuses
+
+    def _unlinked(self, want: NodeDesired) -> Mapping[Key, Refusal]:
+        """The Services that are this node's own, and that it has no link to announce on."""
+        before = self._statuses.unlinked
+        after = dict(before)
+        for key in _differing(self._withheld, want.withheld):
+            refusal = want.withheld.get(key)
+            if refusal is not None and refusal.reason is Reason.NO_LINK:
+                after[key] = refusal
+            elif refusal is None or refusal.reason is not Reason.NO_ENDPOINTS:
+                after.pop(key, None)
+        return before if after == before else after
 
     def _taken_over(self, want: NodeDesired) -> frozenset[Key]:
         """The Services that were another node's until now."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from onehop.model.reason import Refusal
 from onehop.model.service import Key
 
 
@@ -40,13 +41,19 @@ def _no_bgp() -> Mapping[Key, ServiceBGPStatus]:
     return MappingProxyType({})
 
 
+def _none_unlinked() -> Mapping[Key, Refusal]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatuses:
     """All statuses of one node, by Service; one that did not change is the identical object.
 
-    `taken_over` are those of `l2` that are new, and that another node announced before.
+    `taken_over` are those of `l2` that are new, and that another node announced before. `unlinked`
+    are Services that the node owns and has no link for, with the refusal that names the links.
     """
 
     l2: Mapping[Key, ServiceL2Status] = field(default_factory=_no_l2)
     bgp: Mapping[Key, ServiceBGPStatus] = field(default_factory=_no_bgp)
     taken_over: frozenset[Key] = frozenset()
+    unlinked: Mapping[Key, Refusal] = field(default_factory=_none_unlinked)

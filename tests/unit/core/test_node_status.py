@@ -10,8 +10,11 @@ import pytest
 from onehop.core.decide import DecisionRules, NodeDecider
 from onehop.core.node_status import NodeStatusBuilder, node_statuses
 from onehop.core.snapshot import Snapshot
+from onehop.model.address import Mac
 from onehop.model.desired import NodeDesired
+from onehop.model.node import Link
 from onehop.model.objects import Objects
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 from tests.builders import LOCAL, a_pool, a_service, a_slice, an_advertisement, an_endpoint, labels
@@ -165,6 +168,46 @@ def test_what_is_taken_over_is_known_without_each_step_between() -> None:
     node0.takes_over(on("node1"))
     node0.wants(on())
     assert node0.takes_over(on("node0")) == {WEB}
+
+
+def linked(*lists: str, nodes: tuple[str, ...] = ("node0",), **changes: Any) -> Objects:
+    """The world of `on`, announced on these links alone."""
+    return with_l2(on(*nodes, **changes), *lists)
+
+
+def lacks(*links: str) -> dict[Key, Refusal]:
+    return {WEB: Refusal(reason=Reason.NO_LINK, detail=f"none of {', '.join(links)}")}
+
+
+@pytest.mark.parametrize(
+    ("worlds", "unlinked"),
+    [
+        ([linked()], [{}]),
+        ([linked("eth0")], [{}]),
+        ([linked("a")], [lacks("a")]),
+        ([linked("eth0"), linked("a"), linked("eth0")], [{}, lacks("a"), {}]),
+        ([linked("a"), linked("a", "b")], [lacks("a"), lacks("a", "b")]),
+        # it is another node's then, or nobody's
+        ([linked("a"), linked("a", nodes=("node1",))], [lacks("a"), {}]),
+        ([linked("a"), linked("a", services={})], [lacks("a"), {}]),
+        # a pod that moves is nowhere for a while
+        ([linked("a"), linked("a", nodes=())], [lacks("a"), lacks("a")]),
+        ([linked("a", nodes=()), linked("a")], [{}, lacks("a")]),
+    ],
+)
+def test_an_owner_without_a_link_is_known_until_it_has_one(
+    worlds: list[Objects], unlinked: list[dict[Key, Refusal]]
+) -> None:
+    decider = NodeDecider(DecisionRules(node="node0"))
+    builder = NodeStatusBuilder("node0")
+    links = (Link(index=2, name="eth0", mac=Mac(bytes(6)), up=True),)
+
+    def says(world: Objects) -> NodeStatuses:
+        return builder.statuses(decider.decide(Snapshot(objects=world, links=links)))
+
+    found = [says(world) for world in worlds]
+    assert [each.unlinked for each in found] == unlinked
+    assert says(worlds[-1]) is found[-1]
 
 
 def test_a_node_that_was_better_and_is_gone_is_followed_by_the_next() -> None:

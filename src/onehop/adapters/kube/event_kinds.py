@@ -134,6 +134,18 @@ ADVERTISED = EventKind(
     when="a node begins to advertise it to its BGP peers; not when its speaker starts",
     metallb="`nodeAssigned`, at each pass over the Service",
 )
+ANNOUNCE_FAILED = EventKind(
+    component=SPEAKER,
+    regarding="Service",
+    is_warning=True,
+    reason="announceFailed",
+    action="Announce",
+    note='cannot announce from node "{node}" with protocol "layer2": {refusal}',
+    when="a node owns it at layer 2, and can use none of the interfaces that its L2Advertisements "
+    "list: they are not there, or part of a bridge or bond",
+    metallb="`announceFailed`, at each pass over the Service and for each address; also while the "
+    "interface is down",
+)
 
 KINDS = (
     IP_ALLOCATED,
@@ -146,4 +158,11 @@ KINDS = (
     DEPRECATED_ANNOTATION,
     TAKEN_OVER,
     ADVERTISED,
+    ANNOUNCE_FAILED,
 )
+# Reasons of MetalLB's that nothing here can give rise to, and why.
+NOT_WRITTEN = {
+    "InternalError": "MetalLB writes it when its controller finds that it has given no address and "
+    "no reason, or an address of no pool; here a status is made of the addresses of one pool or "
+    "of a reason, and of nothing else.",
+}

@@ -206,18 +206,27 @@ class DeprecationEvents:
 
 
 class NodeEvents:
-    """Tells that a Service is carried by this node now."""
+    """Tells that a Service is carried by this node now, or why it cannot be."""
 
     def __init__(self, events: Events, *, node: str, live: LiveLookup) -> None:
         self._events = events
         self._node = node
         self._live = live
 
-    def send(self, kind: EventKind, key: Key) -> None:
-        """Send one of a node's kinds of Event; none about a Service that is gone."""
+    def send(self, kind: EventKind, key: Key, refusal: Refusal | None = None) -> None:
+        """Send one of a node's kinds of Event; none about a Service that is gone.
+
+        A refusal may be told already by the speaker before: the server takes it once.
+        """
         live = self._live("Service", key)
         if live is not None:
-            self._events.send(kind, _regarding("Service", key, live.uid), node=self._node)
+            self._events.send(
+                kind,
+                _regarding("Service", key, live.uid),
+                once=f"{live.uid} {self._node} {refusal}" if refusal is not None else "",
+                node=self._node,
+                refusal=refusal,
+            )
 
 
 class ProblemEvents:

@@ -8,7 +8,7 @@ address takes away what other nodes have left behind about it; nothing else of t
 
 An Event says that the node has taken a Service over at layer 2, or begun to advertise one. The
 first owner of a new Service writes none, and a start tells only of what another node has left
-behind (docs/decisions/0126).
+behind (docs/decisions/0126). Another one says that the node has no link to announce it on.
 
 Where the kind has a status subresource, as MetalLB's own definitions have, an object takes two
 writes; with ours it takes one.
@@ -20,12 +20,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from onehop.adapters.kube.connection import MERGE_PATCH, Request
-from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
+from onehop.adapters.kube.event_kinds import (
+    ADVERTISED,
+    ANNOUNCE_FAILED,
+    TAKEN_OVER,
+    EventKind,
+)
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
 from onehop.adapters.kube.structs import UNREADABLE, Owner
 from onehop.adapters.service_status import (
@@ -38,6 +44,7 @@ from onehop.adapters.service_status import (
     status_object,
 )
 from onehop.model.diff import diff
+from onehop.model.reason import Refusal
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses
 
@@ -72,12 +79,19 @@ class _Discovery(msgspec.Struct):
 
 
 _Place = tuple[str, str]  # the short kind and the object's name
-Telling = Callable[[EventKind, Key], None]
 
 
-def _silent(kind: EventKind, key: Key) -> None:
+class Telling(Protocol):
+    """Who is told of what the node carries now, and of what it cannot."""
+
+    def __call__(self, kind: EventKind, key: Key, refusal: Refusal | None = None) -> None:
+        """One of a node's kinds of Event applies to a Service; `refusal` is why it failed."""
+        ...
+
+
+def _silent(kind: EventKind, key: Key, refusal: Refusal | None = None) -> None:
     """Nobody is told."""
-    del kind, key
+    del kind, key, refusal
 
 
 class NodeStatusObjects:
@@ -129,6 +143,9 @@ class NodeStatusObjects:
             for key in steps.remove:
                 self._pending[kind, object_name(have[key])] = None
             self._begun(kind, steps.add, statuses.taken_over)
+        for key, refusal in statuses.unlinked.items():
+            if self._want.unlinked.get(key) != refusal:
+                self._tell(ANNOUNCE_FAILED, key, refusal)
         self._want = statuses
         self._has_spoken = True
         if self._taken:

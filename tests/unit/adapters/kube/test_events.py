@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from onehop.adapters.kube.connection import Request
-from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
+from onehop.adapters.kube.event_kinds import ADVERTISED, ANNOUNCE_FAILED, TAKEN_OVER, EventKind
 from onehop.adapters.kube.events import (
     DeprecationEvents,
     Events,
@@ -223,6 +223,26 @@ def test_a_node_says_that_it_carries_a_service_in_metallbs_words(
     [(path, body)] = sink.sent
     assert path.startswith("/apis/events.k8s.io/v1/namespaces/kafka/events?")
     assert (body["reportingController"], body["regarding"]["uid"]) == ("onehop-speaker", "u1")
+
+
+def test_a_node_without_a_link_says_so_under_one_name_for_one_list(
+    sink: Sink, events: Events
+) -> None:
+    def tells(links: str, node: str = "n1") -> str:
+        refusal = Refusal(reason=Reason.NO_LINK, detail=f"none of {links}")
+        NodeEvents(events, node=node, live=lambda kind, key: live()).send(
+            ANNOUNCE_FAILED, KEY, refusal
+        )
+        name: str = sink.sent[-1][1]["metadata"]["name"]
+        return name
+
+    first = tells("eth1")
+    assert sink.told == [
+        ("Warning", "announceFailed", 'cannot announce from node "n1" with protocol "layer2": '
+         "NoLink: no link of the node may announce the address (none of eth1)")
+    ]  # fmt: skip
+    assert tells("eth1") == first  # the speaker that starts next finds the same
+    assert len({first, tells("eth2"), tells("eth1", "n2")}) == 3
 
 
 OLD_POOL = "metallb.universe.tf/address-pool"

@@ -11,10 +11,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from onehop.adapters.kube.event_kinds import ADVERTISED, TAKEN_OVER, EventKind
+from onehop.adapters.kube.event_kinds import ADVERTISED, ANNOUNCE_FAILED, TAKEN_OVER, EventKind
 from onehop.adapters.kube.node_status import NodeStatusObjects
 from onehop.adapters.kube.requests import Requests
 from onehop.adapters.service_status import labels, object_name
+from onehop.model.reason import Reason, Refusal
 from onehop.model.service import Key
 from onehop.model.status import NodeStatuses, ServiceBGPStatus, ServiceL2Status
 from tests.fakes.api_writes import ApiWrites, settled
@@ -57,12 +58,17 @@ class World:
         self.now = 100.0
         self.asked: list[float] = []
         self.told: list[tuple[EventKind, Key]] = []
+        self.refusals: list[Refusal | None] = []
         self.requests = Requests(api.access(), timeout=0.5)
         self.objects = NodeStatusObjects(
             self.requests, node=node, namespace="metallb-system", owner=owner,
-            tell=lambda kind, key: self.told.append((kind, key)), clock=lambda: self.now,
+            tell=self._tell, clock=lambda: self.now,
         )  # fmt: skip
         self.objects.start(self.asked.append)
+
+    def _tell(self, kind: EventKind, key: Key, refusal: Refusal | None = None) -> None:
+        self.told.append((kind, key))
+        self.refusals.append(refusal)
 
     def say(self, statuses: NodeStatuses) -> None:
         self.objects.want(statuses)
@@ -272,6 +278,20 @@ def test_routes_are_told_when_they_begin_but_not_at_a_start(api: ApiWrites, worl
     world.say(bgp(WEB))
     world.say(bgp(WEB, API))
     assert world.told == [(ADVERTISED, API)] * 2
+
+
+def test_an_owner_without_a_link_tells_it_with_each_list_that_it_lacks(world: World) -> None:
+    def unlinked(*keys: Key, links: str) -> NodeStatuses:
+        why = Refusal(reason=Reason.NO_LINK, detail=links)
+        return NodeStatuses(unlinked=dict.fromkeys(keys, why))
+
+    for statuses in (
+        unlinked(WEB, links="a"), unlinked(WEB, API, links="a"), l2(WEB),
+        unlinked(WEB, links="a"), unlinked(WEB, links="b"), NodeStatuses(),
+    ):  # fmt: skip
+        world.say(statuses)
+    assert world.told == [(ANNOUNCE_FAILED, key) for key in (WEB, API, WEB, WEB)]
+    assert [each.detail for each in world.refusals if each] == ["a", "a", "a", "b"]
 
 
 @pytest.mark.parametrize("is_split", [False, True])
