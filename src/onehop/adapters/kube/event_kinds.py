@@ -162,7 +162,7 @@ KINDS = (
 )
 # Reasons of MetalLB's that nothing here can give rise to, and why.
 NOT_WRITTEN = {
-    "InternalError": "MetalLB writes it when its controller finds that it has given no address and "
-    "no reason, or an address of no pool; here a status is made of the addresses of one pool or "
-    "of a reason, and of nothing else.",
+    "InternalError": "MetalLB writes it when its controller finds that it has given no address "
+    "and no reason, or an address of no pool; here a status is made of the addresses of one pool "
+    "or of a reason, and of nothing else.",
 }
