@@ -33,7 +33,12 @@ class KubeConfigError(Exception):
 
 
 class Credentials(Protocol):
-    """The value of the Authorization header, empty for none."""
+    """The value of the Authorization header, empty for none.
+
+    `is_slow`: to be asked may take seconds.
+    """
+
+    is_slow: bool
 
     def authorization(self) -> str:
         """What to send now."""
@@ -46,6 +51,8 @@ class Credentials(Protocol):
 
 class Fixed:
     """A header that never changes: a token in a kubeconfig, a password, or none."""
+
+    is_slow = False
 
     def __init__(self, header: str) -> None:
         self._header = header
@@ -65,6 +72,8 @@ class TokenFile:
     Raises:
         KubeConfigError: when there is no such file at the start; later the last token stays.
     """
+
+    is_slow = False
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -126,6 +135,8 @@ class _PluginAnswer(msgspec.Struct):
 
 class Plugin:
     """A program that prints credentials."""
+
+    is_slow = True
 
     def __init__(
         self,

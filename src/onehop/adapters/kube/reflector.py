@@ -12,7 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 
 from onehop.adapters.kube.cache import Shelf
+from onehop.adapters.kube.stream import EndError
 from onehop.adapters.kube.structs import UNREADABLE, Bookmark, Event, Page, Status
 from onehop.adapters.kube.watch import KEEPALIVE, Answer, Channel, LostError, QuietError
 from onehop.model.reason import Reason
@@ -29,6 +29,7 @@ _PAGE = msgspec.json.Decoder(Page)
 _EVENT = msgspec.json.Decoder(Event)
 _BOOKMARK = msgspec.json.Decoder(Bookmark)
 _STATUS = msgspec.json.Decoder(Status)
+_AT_ONCE = 25  # objects of a list that are read before others on the loop have their turn
 _PATIENT = 8  # times the silence that is borne, after some that hid nothing
 _UNAUTHORIZED, _MISSING, _GONE, _THROTTLED = 401, 404, 410, 429
 
@@ -53,7 +54,7 @@ class Timing:
     page: int = 500
 
 
-class RefusedError(Exception):
+class RefusedError(EndError):
     """The server answered with an error."""
 
     def __init__(self, status: int, why: str, retry_after: float | None = None) -> None:
@@ -63,7 +64,7 @@ class RefusedError(Exception):
         self.retry_after = retry_after
 
 
-class GoneError(Exception):
+class GoneError(EndError):
     """The version, or the page of a list, that was asked for is there no longer."""
 
 
@@ -201,11 +202,12 @@ class Reflector:
                 raise
             if first:
                 self._look_at(page.metadata.resource_version)
-            for raw in page.items or ():
+            for number, raw in enumerate(page.items or ()):
                 keys.add(self._shelf.put(raw))
+                if not number % _AT_ONCE:
+                    await asyncio.sleep(0)
             self._watcher.heard(self._shelf)
             first, after = False, page.metadata.continue_ or ""
-            await asyncio.sleep(0)
         self._paged = True
         self._shelf.keep_only(keys)
         self._judge_silence()
@@ -274,15 +276,18 @@ class Reflector:
     async def _hear(self, answer: Answer) -> bool:
         """Take over all events of a watch; whether there were any."""
         heard, rest = False, b""
-        async with aclosing(self._channel.pieces(answer, self._patience)) as pieces:
-            async for piece in pieces:
-                *lines, rest = (rest + piece if rest else piece).split(b"\n")
-                for line in lines:
-                    self._event(line)
-                if lines:
-                    heard = True
-                    self._failures = self._gone = 0
-                    self._watcher.heard(self._shelf)
+
+        def hear(piece: bytes) -> None:
+            nonlocal heard, rest
+            *lines, rest = (rest + piece if rest else piece).split(b"\n")
+            for line in lines:
+                self._event(line)
+            if lines:
+                heard = True
+                self._failures = self._gone = 0
+                self._watcher.heard(self._shelf)
+
+        await self._channel.attend(answer, self._patience, hear)
         return heard
 
     def _event(self, line: bytes) -> None:

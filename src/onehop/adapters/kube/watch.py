@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from onehop.adapters.kube import http
 from onehop.adapters.kube.credentials import KubeConfigError
 from onehop.adapters.kube.kubeconfig import Access
+from onehop.adapters.kube.stream import EndError, Stream, connect
 from onehop.model.address import host_port
 
-_PIECE = 1 << 18
+P = ParamSpec("P")
+T = TypeVar("T")
 # Seconds of silence before the peer is probed, between two probes, and how many go unanswered.
 KEEPALIVE = (10, 5, 2)
 
 
-class LostError(Exception):
+class LostError(EndError):
     """There was no connection, or it broke before the answer was whole."""
 
 
@@ -124,8 +126,7 @@ class Channel:
         self._patience = answer_seconds
         self._connect_patience = connect_seconds
         self._options = _options(*keepalive)
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._stream: Stream | None = None
         self._rest = b""
         self.connects = 0  # how often it had to connect: the server may be another one since
         self._host = host_port(access.host, access.port)
@@ -137,12 +138,13 @@ class Channel:
             LostError: when there is none in time.
         """
         try:
-            authorization = self._access.authorization()
+            authorization = await self._shown(self._access.authorization)
             answer = await self._once(path, accept, authorization)
-            if answer.status == 401 and self._access.renew(authorization):
+            if answer.status == 401 and await self._shown(self._access.renew, authorization):
                 # A new connection, since a client certificate may be what was renewed.
                 self.close()
-                answer = await self._once(path, accept, self._access.authorization())
+                authorization = await self._shown(self._access.authorization)
+                answer = await self._once(path, accept, authorization)
             return answer
         except KubeConfigError as error:
             raise LostError(str(error)) from error
@@ -156,30 +158,39 @@ class Channel:
         Raises:
             LostError: when it breaks off.
         """
-        pieces = [piece async for piece in self.pieces(answer, self._patience)]
+        pieces: list[bytes] = []
+        await self.attend(answer, self._patience, pieces.append)
         return b"".join(pieces)
 
-    async def pieces(self, answer: Answer, patience: float) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. Whoever does not read it to its end has to close the generator.
+    async def attend(
+        self, answer: Answer, patience: float, hear: Callable[[bytes], object]
+    ) -> None:
+        """Hand on the body as it comes, to its end; `hear` is called by the loop itself.
+
+        What it raises ends the connection and is raised here.
 
         Raises:
             LostError: when it breaks off.
             QuietError: when nothing came for as long as `patience`.
         """
         body = Body(answer.head)
-        data, self._rest = self._rest, b""
+
+        def take(data: bytes) -> bool:
+            piece = body.feed(data)
+            if piece:
+                hear(piece)
+            return body.done
+
         try:
-            while True:
-                piece = body.feed(data) if data else b""
-                if piece:
-                    yield piece
-                if body.done:
-                    break
-                data = await self._more(patience)
-                if not data and body.endless:
-                    break
-                if not data:
-                    raise LostError("the server closed the connection")
+            whole = body.done or await self._hear(take, patience)
+            if not whole and not body.endless:
+                raise LostError("the server closed the connection")
+        except TimeoutError:
+            self.close()
+            raise QuietError(f"{self._host}: silent for {patience:g} s") from None
+        except OSError as error:
+            self.close()
+            raise LostError(f"{self._host}: {http.why(error)}") from None
         except BaseException:
             self.close()
             raise
@@ -188,24 +199,27 @@ class Channel:
 
     def close(self) -> None:
         """Let go of the connection; the next question makes another."""
-        if self._writer is not None:
-            with suppress(OSError):
-                self._writer.transport.abort()
-        self._reader = self._writer = None
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
         self._rest = b""
 
-    async def _more(self, patience: float) -> bytes:
-        assert self._reader is not None, "an answer is read where a question was asked"
-        try:
-            async with asyncio.timeout(patience):
-                return await self._reader.read(_PIECE)
-        except TimeoutError:
-            raise QuietError(f"{self._host}: silent for {patience:g} s") from None
-        except OSError as error:
-            raise LostError(f"{self._host}: {http.why(error)}") from None
+    async def _shown(self, ask: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """What credentials answer, in a thread where that may take seconds."""
+        if self._access.credentials.is_slow:
+            return await asyncio.to_thread(ask, *args, **more)
+        return ask(*args, **more)
+
+    async def _hear(self, take: Callable[[bytes], bool], patience: float) -> bool:
+        """Hand on what came already, and then what comes."""
+        assert self._stream is not None, "an answer is read where a question was asked"
+        rest, self._rest = self._rest, b""
+        if rest and take(rest):
+            return True
+        return await self._stream.hear(take, patience)
 
     async def _once(self, path: str, accept: str, authorization: str) -> Answer:
-        was_kept = self._writer is not None
+        was_kept = self._stream is not None
         try:
             return await self._exchange(path, accept, authorization)
         except LostError:
@@ -217,10 +231,8 @@ class Channel:
     async def _exchange(self, path: str, accept: str, authorization: str) -> Answer:
         try:
             async with asyncio.timeout(self._patience):
-                if self._writer is None:
-                    await self._connect()
-                assert self._writer is not None, "connected above"
-                self._writer.write(self._text(path, accept, authorization))
+                self._stream = self._stream or await self._connect()
+                await self._stream.send(self._text(path, accept, authorization))
                 head = await self._head()
             status = http.status_of(head)
         except LostError:
@@ -236,42 +248,36 @@ class Channel:
             raise LostError(f"{self._host}: the answer is not HTTP") from None
         return Answer(status=status, retry_after=http.retry_after(head), head=head)
 
-    async def _connect(self) -> None:
-        access = self._access
+    async def _connect(self) -> Stream:
         try:
             async with asyncio.timeout(self._connect_patience):
-                self._reader, self._writer = await asyncio.open_connection(
-                    access.host,
-                    access.port,
-                    limit=_PIECE,
-                    ssl=access.tls,
-                    server_hostname=access.server_name if access.tls else None,
-                )
+                made = await connect(self._access, self._options)
         except TimeoutError:
             why = f"no connection in {self._connect_patience:g} s"
             raise LostError(f"{self._host}: {why}") from None
         self.connects += 1
-        own = self._writer.get_extra_info("socket")
-        for level, option, value in self._options:
-            own.setsockopt(level, option, value)
+        return made
 
     async def _head(self) -> bytes:
-        assert self._reader is not None, "connected before"
-        data = bytearray(self._rest)
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0 and http.is_interim(data):  # an interim answer
+        data = bytearray()
+        head = b""
+
+        def take(more: bytes) -> bool:
+            nonlocal head
+            data.extend(more)
+            while (end := data.find(b"\r\n\r\n")) >= 0:
+                head = bytes(data[: end + 2])
                 del data[: end + 4]
-            elif end >= 0:
-                self._rest = bytes(data[end + 4 :])
-                return bytes(data[: end + 2])
-            elif len(data) > http.HEAD_LIMIT:
+                if not http.is_interim(head):
+                    self._rest = bytes(data)
+                    return True
+            if len(data) > http.HEAD_LIMIT:
                 raise LostError(f"{self._host}: an endless head")
-            else:
-                more = await self._reader.read(_PIECE)
-                if not more:
-                    raise LostError(f"{self._host}: the server closed the connection")
-                data += more
+            return False
+
+        if not await self._hear(take, self._patience):
+            raise LostError(f"{self._host}: the server closed the connection")
+        return head
 
     def _text(self, path: str, accept: str, authorization: str) -> bytes:
         head = http.head_of_request(

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import aclosing
 from itertools import pairwise
 
 import pytest
@@ -153,10 +152,10 @@ def test_a_body_that_stops_coming_is_given_up_after_a_while() -> None:
 
     async def heard() -> None:
         channel = Channel(script.access)
-        async with aclosing(channel.pieces(await channel.ask("/"), 0.1)) as pieces:
-            assert await anext(pieces) == b"hi"
-            await anext(pieces)
+        await channel.attend(await channel.ask("/"), 0.1, pieces.append)
 
+    pieces: list[bytes] = []
     with pytest.raises(QuietError, match=r"silent for 0\.1 s"):
         asyncio.run(heard())
+    assert pieces == [b"hi"]
     script.hold.set()
