@@ -67,13 +67,18 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
     Raises:
         StoreError: when the store cannot be opened.
     """
+    return asyncio.run(_main(settings))
+
+
+async def _main(settings: SpeakerSettings) -> Refusal | None:
     try:
         links = Links()
     except NetlinkError as error:
         return error.refusal
-    with closing(links), closing(open_store(settings.where)) as store:
+    loop = asyncio.get_running_loop()
+    with closing(links), closing(open_store(settings.where, loop=loop)) as store:
         if settings.where.folder is None:
-            await_complete(store, Log())
+            await await_complete(store, Log())
         else:
             store.refresh()
         links.refresh()
@@ -81,7 +86,7 @@ def run_speaker(settings: SpeakerSettings) -> Refusal | None:
         datapath = _datapath(settings, store, links.links())
         if isinstance(datapath, Refusal):
             return datapath
-        return asyncio.run(_serve(settings, store, links, datapath, restart))
+        return await _serve(settings, store, links, datapath, restart)
 
 
 async def _serve(

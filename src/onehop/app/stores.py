@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import time
@@ -62,8 +63,10 @@ class StoreChoice:
         return self.folder / ".onehop" if self.folder is not None else Path("/run/onehop")
 
 
-def open_store(choice: StoreChoice) -> OpenStore:
+def open_store(choice: StoreChoice, *, loop: asyncio.AbstractEventLoop | None = None) -> OpenStore:
     """The store, for reading; a folder's can be written as well.
+
+    An API server is read on the `loop` if there is one, and in a thread if not.
 
     Raises:
         StoreError: when it cannot be opened.
@@ -72,7 +75,7 @@ def open_store(choice: StoreChoice) -> OpenStore:
         from onehop.adapters.kube.store import KubeStore
 
         access = reach(choice)
-        return KubeStore(access, namespace=namespace_of(choice, access))
+        return KubeStore(access, namespace=namespace_of(choice, access), loop=loop)
     from onehop.adapters.manifests import Manifests
 
     try:
@@ -108,19 +111,23 @@ def own_namespace_of(choice: StoreChoice, access: Access) -> str:
     return own or namespace_of(choice, access)
 
 
-def await_complete(store: Store, log: Log) -> None:
+async def await_complete(store: Store, log: Log) -> None:
     """Wait until everything was listed once, however long it takes, and say what is in the way.
 
     A speaker that gave up instead would be started anew later and later by whoever restarts it.
     """
     told = ProblemLog(log)
-    waiting = select.poll()
-    waiting.register(store.fileno(), select.POLLIN)
-    store.refresh()
-    while not store.objects().complete:
-        told.tell(store.objects().problems)
-        waiting.poll()
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(store.fileno(), news.set)
+    try:
         store.refresh()
+        while not store.objects().complete:
+            told.tell(store.objects().problems)
+            await news.wait()
+            store.refresh()
+            news.clear()
+    finally:
+        loop.remove_reader(store.fileno())
 
 
 def complete_objects(store: Store, *, patience: float = PATIENCE_SECONDS) -> Objects:

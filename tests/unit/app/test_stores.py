@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ class Slow:
 
 def test_a_store_is_waited_for_and_each_problem_is_said_once() -> None:
     store, said = Slow(), io.StringIO()
-    await_complete(store, Log(stream=said, quiet=0.0))
+    asyncio.run(await_complete(store, Log(stream=said, quiet=0.0)))
     os.close(store.descriptor)
     assert store.left == []
     assert said.getvalue().count("gone since noon") == 1

@@ -1,8 +1,8 @@
 """The cache: what the API server holds, as far as it was heard, and what of it is news.
 
-The thread that hears fills it; the thread that decides takes the news. Per object the last good
-value stays in force while a newer version cannot be read, and a version that decodes to the same
-value is no news, so that memory of decisions by identity holds.
+Whoever hears fills it; whoever decides, possibly in another thread, takes the news. Per object the
+last good value stays in force while a newer version cannot be read, and a version that decodes to
+the same value is no news, so that memory of decisions by identity holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reader: a thread in which all reflectors run, and what they have to say of the server.
+"""The reader: all reflectors, in a thread or on a loop, and what they have to say of the server.
 
 While the server is away everything stays as it was read last, and one Problem says since when.
 Secrets are read by name only, once a BGPPeer names them.
@@ -7,10 +7,8 @@ Secrets are read by name only, once a BGPPeer names them.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from onehop.adapters.kube.cache import Cache, Shelf
@@ -18,6 +16,7 @@ from onehop.adapters.kube.decode import problem
 from onehop.adapters.kube.instant import instant
 from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.reflector import Pace, Reflector, Timing
+from onehop.adapters.kube.running import start
 from onehop.adapters.kube.source import Source, secret_source
 from onehop.adapters.kube.watch import Answer, Channel, LostError
 from onehop.model.address import IPAddress
@@ -49,12 +48,12 @@ class Reader:
         timing: Timing,
         recall: Recall | None = None,
         crashed: Callable[[BaseException], None],
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._access = access
         self._cache = cache
         self._timing = timing
         self._recall = recall
-        self._crashed = crashed
         self._shelves = [Shelf(source, cache) for source in sources]
         self._secrets: dict[Key, tuple[Shelf, asyncio.Task[None]]] = {}
         self._unsettled: set[Source | str] = {each.source for each in self._shelves}
@@ -65,31 +64,11 @@ class Reader:
         self.lost_at: float | None = None
         self._group: asyncio.TaskGroup
         self._pace: Pace
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kube-read", daemon=True)
-        self._thread.start()
+        self._running = start(self._read, crashed, loop, "kube-read")
 
     def stop(self) -> None:
-        """End the thread."""
-        self._ready.wait()
-        with suppress(RuntimeError):  # it ended by itself, and its loop is closed
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except asyncio.CancelledError:
-            return
-        except BaseException as error:
-            self._crashed(error)
-            raise
-
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._read())
-        self._ready.set()
-        await self._task
+        """Read no more."""
+        self._running.stop()
 
     async def _read(self) -> None:
         self._pace = Pace(self._timing.spacing)

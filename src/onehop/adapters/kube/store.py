@@ -1,12 +1,13 @@
 """The store: objects out of an API server; what is written there is a writer's work.
 
-`refresh` takes in what a thread heard meanwhile and publishes it as one new frozen value. It does
-so without waiting for the server; only the first call waits, for a while, until every kind was
-listed once, as a folder's first call reads everything.
+`refresh` takes in what was heard meanwhile and publishes it as one new frozen value. It does so
+without waiting for the server; only where a thread hears, the first call waits for a while, until
+every kind was listed once, as a folder's first call reads everything.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import time
@@ -65,7 +66,10 @@ class Writer(Protocol):
 
 
 class KubeStore:
-    """An API server as a store; without a writer it only reads."""
+    """An API server as a store; without a writer it only reads.
+
+    With a `loop` it reads there, in the thread of whoever decides, and in a thread without one.
+    """
 
     def __init__(
         self,
@@ -77,10 +81,11 @@ class KubeStore:
         recall: Recall | None = None,
         timing: Timing | None = None,
         patience: float = _PATIENCE,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._writer = writer
-        self._patience = patience
+        self._patience = patience if loop is None else 0.0
         self._objects = Objects()
         self._heard: dict[Key, Service] = {}
         self._touched: set[Key] = set()
@@ -94,6 +99,7 @@ class KubeStore:
             timing=timing or Timing(),
             recall=recall,
             crashed=self._crashed,
+            loop=loop,
         )
         if writer is not None:
             writer.start(self._ask)
