@@ -1,18 +1,17 @@
 """The ring: wait until dirty, decide on a frozen value, sync in order, take reports as facts.
 
-The first fact after a quiet spell is acted on at once. Facts that arrive meanwhile are taken
-together by the next round, so a burst costs a few rounds and a single change waits for nothing.
-A ring that is told to `settle` rests after each round for four times as long as the round took,
-that span at most: in a long burst it leaves the processor to whoever has to answer it.
+The first fact after a quiet spell is acted on at once, in the very callback that brought it. Facts
+that arrive meanwhile are taken together by the next round, so a burst costs a few rounds and a
+single change waits for nothing. A ring that is told to `settle` rests after each round for four
+times as long as the round took, that span at most: in a long burst it leaves the processor to
+whoever has to answer it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from onehop.adapters.telemetry import Log
 from onehop.model.desired import Report
@@ -26,7 +25,7 @@ class Ring:
 
     `on_term` is told of a SIGTERM and says for how many seconds the rounds go on; another signal
     in that time ends them at once. `stopped_by` is the signal that ended them. `settle` is the
-    longest rest between two rounds.
+    longest rest between two rounds. It is made where a loop runs, and belongs to it.
     """
 
     def __init__(
@@ -43,61 +42,80 @@ class Ring:
         self._log = log
         self._on_term = on_term
         self.stopped_by: signal.Signals | None = None
-        self._dirty = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._is_running = False
+        self._next: asyncio.Handle | None = None  # the round that is to come
         self._retry: asyncio.TimerHandle | None = None
 
     def watch(self, fileno: int, refresh: Callable[[], bool]) -> None:
         """Call `refresh` when the descriptor is readable; True starts a round."""
 
         def readable() -> None:
-            if refresh():
-                self._dirty.set()
+            if not self._ended.done() and refresh():
+                self._at_once()
 
-        asyncio.get_running_loop().add_reader(fileno, readable)
+        self._loop.add_reader(fileno, readable)
 
     def mark_dirty(self) -> None:
         """A fact arrived that the next round has to see."""
-        self._dirty.set()
+        if self._is_running and self._next is None:
+            self._next = self._loop.call_soon(self._rested)
 
     def stop(self) -> None:
         """End after the round that is under way."""
-        self._stop.set()
-        self._dirty.set()
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT from now on, so that what is begun before `run` is ended."""
-        loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._signalled, signum)
+            self._loop.add_signal_handler(signum, self._signalled, signum)
 
     async def run(self) -> None:
-        """Go round until stopped by SIGTERM or SIGINT."""
+        """Go round until stopped by SIGTERM or SIGINT; what a round raises is raised here."""
         self.listen()
-        self._dirty.set()
-        while True:
-            await self._dirty.wait()
-            await self._rest()
-            if self._stop.is_set():
-                return
-            self._dirty.clear()
-            begun = time.monotonic()
-            self._after(self._round())
-            ended = time.monotonic()
-            self._rest_until = ended + min(self._settle, REST * (ended - begun))
+        self._is_running = True
+        self._go()
+        try:
+            await self._ended
+        finally:
+            for waiting in (self._next, self._retry):
+                if waiting is not None:
+                    waiting.cancel()
 
-    async def _rest(self) -> None:
-        """Let facts gather for the rest of the span, or until the end."""
-        left = self._rest_until - time.monotonic()
-        if left > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), left)
+    def _at_once(self) -> None:
+        """Go round in this very callback, unless it has to rest."""
+        if self._is_running:  # the first round sees what came before it
+            self._rested()
+
+    def _rested(self) -> None:
+        """Go round once the rest is over."""
+        if self._loop.time() >= self._rest_until:
+            self._go()
+        elif not isinstance(self._next, asyncio.TimerHandle):
+            self._next = self._loop.call_at(self._rest_until, self._go)
+
+    def _go(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._ended.done():
+            return
+        begun = self._loop.time()
+        try:
+            self._after(self._round())
+        except BaseException as error:
+            self._ended.set_exception(error)
+            raise
+        ended = self._loop.time()
+        self._rest_until = ended + min(self._settle, REST * (ended - begun))
 
     def _signalled(self, signum: signal.Signals) -> None:
         is_first, self.stopped_by = self.stopped_by is None, signum
         delay = self._on_term() if is_first and signum is signal.SIGTERM else 0.0
         if delay > 0.0:
-            asyncio.get_running_loop().call_later(delay, self.stop)
+            self._loop.call_later(delay, self.stop)
         else:
             self.stop()
 
@@ -110,5 +128,5 @@ class Ring:
             self._retry.cancel()
             self._retry = None
         if due:
-            delay = max(RETRY_FLOOR, min(due) - time.monotonic())
-            self._retry = asyncio.get_running_loop().call_later(delay, self._dirty.set)
+            delay = max(RETRY_FLOOR, min(due) - self._loop.time())
+            self._retry = self._loop.call_later(delay, self.mark_dirty)
