@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -159,3 +160,36 @@ def test_a_body_that_stops_coming_is_given_up_after_a_while() -> None:
         asyncio.run(heard())
     assert pieces == [b"hi"]
     script.hold.set()
+
+
+class Slow:
+    """Credentials that are asked where nobody else waits for them."""
+
+    is_slow = True
+
+    def __init__(self) -> None:
+        self.asked_in: list[threading.Thread] = []
+
+    def authorization(self) -> str:
+        self.asked_in.append(threading.current_thread())
+        return f"Bearer {len(self.asked_in)}"
+
+    def renew(self, spoilt: str) -> bool:
+        self.asked_in.append(threading.current_thread())
+        return spoilt == "Bearer 1"
+
+
+def test_credentials_that_take_their_time_are_asked_in_a_thread() -> None:
+    slow = Slow()
+    script = Script(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", OK)
+
+    async def ask() -> bytes:
+        channel = Channel(replace(script.access, credentials=slow))
+        try:
+            return await channel.body(await channel.ask("/api"))
+        finally:
+            channel.close()
+
+    assert asyncio.run(ask()) == b"hi"
+    assert b"Authorization: Bearer 3\r\n" in script.requests[1]
+    assert threading.current_thread() not in slow.asked_in
