@@ -70,6 +70,7 @@ class ApiWrites:
         self.seen: list[Seen] = []
         self.script: deque[Script] = deque()
         self.version = 100
+        self.shown = 0  # events of watches
         self.delay = 0.0
         self.lists = False  # whether a GET of a folder lists what is in it
         self.discovery: list[str] = []
@@ -169,7 +170,7 @@ class ApiWrites:
         if trick in ("drop", "hang"):
             time.sleep(1.0 if trick == "hang" else 0.0)
             return False
-        if "watch=1" in request.path:
+        if "watch=1" in request.path and not isinstance(trick, tuple):
             return self._watched(connection, request)
         if isinstance(trick, tuple):
             status, headers, body = trick
@@ -206,6 +207,7 @@ class ApiWrites:
             event = {"type": "MODIFIED" if now else "DELETED", "object": now or {"metadata": {}}}
             line = _text(event) + b"\n"
             connection.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+            self.shown += 1
             shown = version
         return False
 

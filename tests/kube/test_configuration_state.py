@@ -16,7 +16,7 @@ from onehop.adapters.telemetry import Log
 from onehop.app.kube_node_status import KubeNodeStatus
 from onehop.model.desired import DatapathDesired, NodeDesired
 from tests.kube.cluster import Cluster
-from tests.kube.site import Site
+from tests.kube.site import Ring, Site
 
 pytestmark = pytest.mark.kube
 
@@ -131,3 +131,51 @@ def test_it_goes_with_the_pod_unless_the_next_pod_has_it(site: Site, store: Kube
     while states(site):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def gone(site: Site, name: str) -> str:
+    """Deletes it as a user would; the uid that it had."""
+    (state,) = states(site)
+    site.cluster.kubectl("delete", "configurationstate", name, "-n", site.system)
+    uid: str = state["metadata"]["uid"]
+    return uid
+
+
+def stands(site: Site, before: str) -> bool:
+    """Whether another one says what the last one said."""
+    return any(
+        each["metadata"]["uid"] != before and each.get("status", {}).get("result") == "Valid"
+        for each in states(site)
+    )
+
+
+def test_a_speaker_makes_what_somebody_deletes_again(site: Site, store: KubeStore) -> None:
+    pod = made_pod(site, "speaker-a")
+    valid = ("Valid", pod["uid"])
+
+    async def play() -> None:
+        telling = KubeNodeStatus(
+            load_access(site.kubeconfig), node="n1", namespace=site.system, pod=pod,
+            store=store, log=Log(),
+        )  # fmt: skip
+        telling.sync(NOTHING)  # once: nothing else ever happens
+        async with asyncio.timeout(20):
+            while said(site) != valid:  # noqa: ASYNC110 - a server in another process
+                await asyncio.sleep(0.05)
+            for _ in range(2):
+                before = await asyncio.to_thread(gone, site, "speaker-n1")
+                while not stands(site, before):  # noqa: ASYNC110 - the same
+                    await asyncio.sleep(0.02)
+        telling.close()
+
+    asyncio.run(play())
+    assert said(site) == valid
+    assert writes(site) == 6
+
+
+def test_a_controller_makes_what_somebody_deletes_again(site: Site) -> None:
+    ring = Ring(site)
+    ring.until(lambda: stands(site, ""))
+    before = gone(site, "controller")
+    ring.until(lambda: stands(site, before))
+    ring.close()

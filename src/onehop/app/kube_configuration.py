@@ -40,6 +40,7 @@ class ConfigurationTeller:
     def close(self) -> None:
         """Say nothing more; what was said stays as long as the pod."""
         self._next.cancel()
+        self._state.close()
 
     def _step(self) -> None:
         objects = self._objects()

@@ -57,7 +57,7 @@ class KubeNodeStatus:
             owner=pod,
             tell=NodeEvents(events, node=node, live=store.live).send,
         )
-        state = ConfigurationState(requests, namespace, node=node, owner=pod)
+        state = ConfigurationState(requests, access, namespace, node=node, owner=pod)
         self._configuration = ConfigurationTeller(state, store.objects)
         self._teller = NodeStatusTeller(node, self._objects, log=log)
         self._objects.start(self._teller.again)

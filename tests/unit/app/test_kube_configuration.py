@@ -49,7 +49,7 @@ class World:
     def play(self, *acts: Callable[[], Callable[[], bool]]) -> None:
         """Each act changes something, and gives the claim that is waited for."""
         requests = Requests(self.api.access(), threads=1, timeout=0.5)
-        state = ConfigurationState(requests, "metallb-system", node="n1")
+        state = ConfigurationState(requests, self.api.access(), "metallb-system", node="n1")
 
         async def run() -> None:
             teller = ConfigurationTeller(state, lambda: self.objects)

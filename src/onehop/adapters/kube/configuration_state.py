@@ -1,8 +1,9 @@
 """ConfigurationState: what this component thinks of the configuration, in MetalLB's shape.
 
 One object a component: `controller`, and `speaker-NODE` of each speaker. It is read once, when
-there is first something to say, and written when it ought to say something else. That of a speaker
-belongs to its pod and goes with it; the next pod of the node takes over what it finds.
+there is first something to say, and written when it ought to say something else. Then it is
+followed, so that one that somebody deletes is made again. That of a speaker belongs to its pod and
+goes with it; the next pod of the node takes over what it finds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import msgspec
 
 from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.instant import instant
+from onehop.adapters.kube.kubeconfig import Access
 from onehop.adapters.kube.requests import Lane, Outcome, Requests
+from onehop.adapters.kube.standing import Standing, version_of
 from onehop.adapters.kube.statuses import applied
 from onehop.adapters.kube.structs import UNREADABLE, LiveCondition, Owner
 from onehop.model.reason import Problem, Severity
@@ -51,6 +54,7 @@ class ConfigurationState:
     def __init__(
         self,
         requests: Requests,
+        access: Access,
         namespace: str,
         *,
         node: str = "",
@@ -59,6 +63,7 @@ class ConfigurationState:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._requests = requests
+        self._collection = _COLLECTION.format(namespace)
         self._namespace = namespace
         self._name = f"speaker-{node}" if node else "controller"
         self._type = "configReconcilerValid" if node else "poolReconcilerValid"
@@ -74,20 +79,28 @@ class ConfigurationState:
         self._is_ours = True  # as far as its owner goes
         self._since = ""  # when the condition last turned
         self._is_busy = False
+        self._is_doubtful = False  # whether it still is what it was
         self._not_before = 0.0
+        self._standing = Standing(access, self._collection, self._name, self._doubted)
 
     def start(self, wake: Callable[[], None]) -> None:
         """Learn how to have the ring go round."""
         self._wake = wake
 
+    def close(self) -> None:
+        """Look after it no more; it stays as it is."""
+        self._standing.close()
+
     def sync(self, problems: Iterable[Problem]) -> float | None:
         """Have it say this; the instant at which to come again, None when nothing is left."""
         self._want = _said(problems)
+        if self._is_doubtful and not self._is_busy:
+            self._is_doubtful, self._have = False, None
         if self._is_busy or (self._want == self._have and self._is_ours):
             return None
         if self._clock() < self._not_before:
             return self._not_before
-        path = f"{_COLLECTION.format(self._namespace)}/{self._name}"
+        path = f"{self._collection}/{self._name}"
         self._is_busy = True
         if self._have is None:
             self._ask(Request("GET", path), self._found)
@@ -105,6 +118,8 @@ class ConfigurationState:
     def _ask(self, request: Request, then: Callable[[Outcome], None]) -> None:
         def done(outcome: Outcome) -> None:
             then(outcome)
+            if outcome.ok:
+                self._standing.follow(version_of(outcome.body))
             if outcome.retry_at is not None:
                 self._not_before = outcome.retry_at
             elif not outcome.ok and outcome.status != 404:
@@ -114,6 +129,11 @@ class ConfigurationState:
 
         if not self._requests.submit(Lane.REPORT, ("ConfigurationState",), request, done):
             self._is_busy = False
+
+    def _doubted(self) -> None:
+        """It may be gone. Called by the thread that follows it."""
+        self._is_doubtful = True
+        self._wake()
 
     def _found(self, outcome: Outcome) -> None:
         if outcome.status == 404:

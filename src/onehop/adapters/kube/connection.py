@@ -29,13 +29,17 @@ class LostError(Exception):
     """The connection could not be made, or broke before the answer was whole.
 
     `was_sent`: the server may have done what was asked. `was_idle`: it had closed a kept
-    connection before it saw the request, so that another try is safe.
+    connection before it saw the request, so that another try is safe. `status` is HTTP's when an
+    answer came that has no lines, 0 otherwise.
     """
 
-    def __init__(self, why: str, *, was_sent: bool, was_idle: bool = False) -> None:
+    def __init__(
+        self, why: str, *, was_sent: bool, was_idle: bool = False, status: int = 0
+    ) -> None:
         super().__init__(why)
         self.was_sent = was_sent
         self.was_idle = was_idle
+        self.status = status
 
 
 class Request(NamedTuple):
@@ -94,7 +98,9 @@ class Connection:
         head = self._head(deadline)
         if head[9:10] != b"2" or not http.is_chunked(head):
             self.close()
-            raise LostError(f"HTTP {head[9:12].decode(errors='replace')}", was_sent=True)
+            status = head[9:12].decode(errors="replace")
+            code = int(status) if status.isdecimal() else 0
+            raise LostError(f"HTTP {status}", was_sent=True, status=code)
         rest = b""
         for chunk in self._chunks(time.monotonic() + idle(), idle=idle):
             *whole, rest = (rest + chunk).split(b"\n")

@@ -61,7 +61,7 @@ class ControllerWriter:
         self._problems = ProblemEvents(events)
         self._deprecations = DeprecationEvents(events)
         self._pools = PoolStatuses(self._requests, counting=counting, clock=clock)
-        self._state = ConfigurationState(self._requests, namespace, clock=clock)
+        self._state = ConfigurationState(self._requests, access, namespace, clock=clock)
         self.released = Released(self._requests, own_namespace, clock=clock)
         self._was_leader = False
         self._counted: Mapping[Key, Pool] = {}
@@ -117,4 +117,5 @@ class ControllerWriter:
         """Send nothing more, but for addresses to be remembered, and wait for what is sent."""
         if self._was_leader and self._fence():
             self.released.flush()
+        self._state.close()
         self._requests.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -27,8 +28,13 @@ class World:
     ) -> None:
         self.requests = Requests(api.access(), timeout=0.5)
         self.state = ConfigurationState(
-            self.requests, "metallb-system", node=node, owner=owner, wall=lambda: 0.0
-        )
+            self.requests, api.access(), "metallb-system", node=node, owner=owner,
+            wall=lambda: 0.0,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self.state.close()
+        self.requests.close()
 
     def settle(self, *problems: Problem) -> None:
         """Go round until nothing is left to do."""
@@ -48,7 +54,7 @@ def api() -> Iterator[ApiWrites]:
 def world(api: ApiWrites) -> Iterator[World]:
     made = World(api)
     yield made
-    made.requests.close()
+    made.close()
 
 
 def status(api: ApiWrites, name: str = "controller") -> Any:
@@ -97,7 +103,7 @@ def test_a_restart_that_finds_it_right_writes_nothing(api: ApiWrites, world: Wor
     second = World(api)
     second.settle(problem())
     assert len(api.writes()) == before
-    second.requests.close()
+    second.close()
 
 
 def test_a_speaker_says_which_node_it_speaks_for(api: ApiWrites) -> None:
@@ -108,7 +114,7 @@ def test_a_speaker_says_which_node_it_speaks_for(api: ApiWrites) -> None:
         "metallb.io/component-type": "speaker", "metallb.io/node-name": "n1",
     }  # fmt: skip
     assert body["status"]["conditions"][0]["type"] == "configReconcilerValid"
-    world.requests.close()
+    world.close()
 
 
 def test_a_cluster_without_the_kind_is_left_alone(api: ApiWrites, world: World) -> None:
@@ -118,18 +124,27 @@ def test_a_cluster_without_the_kind_is_left_alone(api: ApiWrites, world: World) 
     assert len(api.writes()) == 1
 
 
-def test_a_deleted_one_is_made_again_when_there_is_something_to_say(
-    api: ApiWrites, world: World
+@pytest.mark.parametrize("now", [(), (problem(),)])
+def test_a_deleted_one_is_made_again_although_there_is_nothing_new_to_say(
+    api: ApiWrites, world: World, now: tuple[Problem, ...]
 ) -> None:
+    woken = threading.Event()
+    world.state.start(woken.set)
     world.settle()
-    del api.objects[f"{COLLECTION}/controller"]
-    world.settle(problem())
-    time.sleep(0.02)
-    until = time.monotonic() + 5
-    while "status" not in api.objects.get(f"{COLLECTION}/controller", {}):
-        assert time.monotonic() < until
-        world.settle(problem())
-    assert status(api)["result"] == "Invalid"
+    before = api.objects[f"{COLLECTION}/controller"]["status"]
+    for _ in range(2):  # the second time too, a moment later
+        woken.clear()
+        with api.lock:
+            del api.objects[f"{COLLECTION}/controller"]
+        until = time.monotonic() + 10
+        while "status" not in api.objects.get(f"{COLLECTION}/controller", {}):
+            assert woken.wait(max(0.0, until - time.monotonic()))
+            world.settle(*now)
+    assert status(api)["result"] == ("Invalid" if now else "Valid")
+    assert now or status(api) == before
+    writes = len(api.writes())
+    world.settle(*now)
+    assert len(api.writes()) == writes == 6
 
 
 def pod(uid: str) -> dict[str, str]:
@@ -142,7 +157,7 @@ def test_a_speakers_belongs_to_its_pod_and_the_next_pod_takes_it_over(api: ApiWr
         before = len(api.writes())
         world = World(api, node="n1", owner=pod(uid))
         world.settle(*problems)
-        world.requests.close()
+        world.close()
         found = api.objects[f"{COLLECTION}/speaker-n1"]["metadata"]["ownerReferences"]
         paths = [each.path.split("?")[0] for each in api.writes()[before:]]
         return [path.removeprefix(f"{COLLECTION}/speaker-n1") or "/" for path in paths], found
