@@ -82,6 +82,27 @@ static __always_inline int follow(struct __sk_buff *skb, struct packet *packet)
 	return deliver(skb, packet, backend, &flow->rewrite);
 }
 
+/*
+ * A client that has just learnt our address sends here what belongs to connections that began
+ * on the node before us. Our backend would reset them; they go on where they began, whose node
+ * answers to the client itself. It may be the last packet of a handshake.
+ */
+static __always_inline struct backend *begun_before(const struct packet *packet,
+						    struct route *route)
+{
+	struct backend *backend;
+
+	if (!packet->tcp || begins(packet))
+		return NULL;
+	backend = predecessor_of(route->service);
+	if (!backend)
+		return NULL;
+	route->rewrite = packet->tuple;
+	route->rewrite.destination = backend->address;
+	route->rewrite.destination_port = backend->port;
+	return backend;
+}
+
 /* The first packet of a flow, or one that the table has no memory of. */
 static __always_inline int begin(struct __sk_buff *skb, struct packet *packet)
 {
@@ -94,9 +115,12 @@ static __always_inline int begin(struct __sk_buff *skb, struct packet *packet)
 	reason = find_service(packet, &route.service, &service);
 	if (reason)
 		return reason;
-	hash = flow_hash(&packet->tuple);
-	backend = pick_backend(service, hash, &route.id);
-	reason = backend ? open_flow(packet, backend, hash, &route) : BACKEND_GONE;
+	backend = begun_before(packet, &route);
+	if (!backend) {
+		hash = flow_hash(&packet->tuple);
+		backend = pick_backend(service, hash, &route.id);
+		reason = backend ? open_flow(packet, backend, hash, &route) : BACKEND_GONE;
+	}
 	if (reason) {
 		count_drop(route.service);
 		return reason;

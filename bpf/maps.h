@@ -237,6 +237,15 @@ struct {
 	__type(value, struct service_stats);
 } service_stats SEC(".maps");
 
+/* For a moment after the only other node with a backend of a Service lost it: that backend. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SERVICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);   /* service */
+	__type(value, __u32); /* backend */
+} predecessors SEC(".maps");
+
 /* How many flows needed so many candidates to get a source port: the alarm before exhaustion. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

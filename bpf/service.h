@@ -114,10 +114,24 @@ static __always_inline __u32 *find_turn(union service service, __u64 hash)
 	return table ? turn_of(table, hash, LARGE_TURNS) : NULL;
 }
 
+static __always_inline struct backend *standing(const __u32 *id)
+{
+	struct backend *backend = bpf_map_lookup_elem(&backends, id);
+
+	return backend && backend->state != GONE ? backend : NULL;
+}
+
+/* Where the Service's connections went until a moment ago; NULL when it has long been here. */
+static __always_inline struct backend *predecessor_of(__u32 service)
+{
+	__u32 *id = bpf_map_lookup_elem(&predecessors, &service);
+
+	return id ? standing(id) : NULL;
+}
+
 /* The backend of a new flow and its number; NULL when it is gone already. */
 static __always_inline struct backend *pick_backend(union service service, __u64 hash, __u32 *id)
 {
-	struct backend *backend;
 	__u32 *turn;
 
 	*id = service.slot;
@@ -127,8 +141,5 @@ static __always_inline struct backend *pick_backend(union service service, __u64
 			return NULL;
 		*id = *turn;
 	}
-	backend = bpf_map_lookup_elem(&backends, id);
-	if (!backend || backend->state == GONE)
-		return NULL;
-	return backend;
+	return standing(id);
 }

@@ -173,7 +173,7 @@ class Kernel:
 
     def clear(self) -> None:
         """Forget everything but what is compiled in."""
-        for name in ("frontends", "flows", "node_addresses"):
+        for name in ("frontends", "flows", "node_addresses", "predecessors"):
             self.maps[name].delete_batch(list(self.maps[name].keys()))
         for name in ("counters", "port_tries", "known_hops"):
             self._zero(name, self.maps[name].info.max_entries)
@@ -233,6 +233,12 @@ class Kernel:
         self.maps["backends"].update(
             struct.pack("<I", number), value + struct.pack("<IQ", backend.link, 0)
         )
+
+    def precede(self, service: int, number: int, backend: Backend | None = None) -> None:
+        """Connections that began before the service came go on at this backend."""
+        if backend is not None:
+            self.write_backend(number, backend)
+        self.maps["predecessors"].update(struct.pack("<I", service), struct.pack("<I", number))
 
     def own(self, address: str) -> None:
         """An address of the node itself."""

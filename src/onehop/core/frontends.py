@@ -52,11 +52,12 @@ def unsupported(service: Service) -> Refusal | None:
 
 def backends_of(
     port: ServicePort, family: Family, slices: Sequence[EndpointSlice], node: str, *, local: bool
-) -> tuple[tuple[Backend, ...], int]:
+) -> tuple[tuple[Backend, ...], int, Backend | None]:
     """The backends that may get new traffic, by address and port, and how many there are in all.
 
     With `local` only the node's own count as reachable; among the reachable, ready ones are taken,
-    and where none is ready, those that are terminating and still serve.
+    and where none is ready, those that are terminating and still serve. Last comes the one that is
+    out of reach on another node, if there is one and no more.
     """
     kind = _KIND[family]
     found = [
@@ -74,7 +75,10 @@ def backends_of(
     if len(mine) > 1:
         mine = sorted(mine, key=_place)
     active = [row for row in mine if row[2].ready]
-    return tuple(_backend(*row, node) for row in active or mine), len(found)
+    elsewhere = None
+    if len(found) - len(mine) == 1:
+        elsewhere = next(_backend(*row, node) for row in found if row[2].node != node or not node)
+    return tuple(_backend(*row, node) for row in active or mine), len(found), elsewhere
 
 
 def _target(port: ServicePort, slice_: EndpointSlice) -> int:
@@ -111,7 +115,7 @@ def frontends_of(
     local = service.traffic_policy is TrafficPolicy.LOCAL
     for port in service.ports:
         for family in families:
-            usable, total = backends_of(port, family, slices, node, local=local)
+            usable, total, elsewhere = backends_of(port, family, slices, node, local=local)
             frontends += [
                 FrontendDesired(
                     frontend=frontend,
@@ -119,6 +123,7 @@ def frontends_of(
                     policy=service.traffic_policy,
                     backends=usable,
                     total=total,
+                    elsewhere=elsewhere,
                 )
                 for frontend in _port_frontends(service, port, family)
             ]

@@ -22,6 +22,7 @@ class FrontendDesired:
 
     `backends` are those this node may send to, already cut to the local ones under Local, in a
     stable order (address, port). `total` counts the usable backends of the whole cluster.
+    `elsewhere` is the one of these that Local leaves to another node, if there is one and no more.
     """
 
     frontend: Frontend
@@ -29,6 +30,7 @@ class FrontendDesired:
     policy: TrafficPolicy
     backends: tuple[Backend, ...]
     total: int
+    elsewhere: Backend | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ HTTP = ServicePort(name="http", protocol=Protocol.TCP, port=80)
 def test_backends_stand_in_order_and_once_though_slices_overlap() -> None:
     one = a_slice("web", an_endpoint("10.0.0.9", "node1"), an_endpoint("10.0.0.2", "node0"))
     two = a_slice("web", an_endpoint("10.0.0.9", "node1"), name="web-y")
-    found, total = backends_of(HTTP, Family.IPV4, [one, two], "node0", local=False)
+    found, total, _ = backends_of(HTTP, Family.IPV4, [one, two], "node0", local=False)
     assert total == 2
     assert [(str(b.address), b.port, b.local) for b in found] == [
         ("10.0.0.2", 8080, True),
@@ -29,8 +29,8 @@ def test_port_is_matched_by_name_and_family_by_address() -> None:
         a_slice("web", an_endpoint("10.0.0.2", "node0"), port_name="metrics", port=9100),
         a_slice("web", an_endpoint("fd00::2", "node0"), name="web-6"),
     ]
-    assert backends_of(HTTP, Family.IPV4, slices, "node0", local=False) == ((), 0)
-    found, _ = backends_of(HTTP, Family.IPV6, slices, "node0", local=False)
+    assert backends_of(HTTP, Family.IPV4, slices, "node0", local=False) == ((), 0, None)
+    found, _, _ = backends_of(HTTP, Family.IPV6, slices, "node0", local=False)
     assert [str(b.address) for b in found] == ["fd00::2"]
 
 
@@ -38,12 +38,29 @@ def test_terminating_backends_serve_only_when_none_is_ready() -> None:
     going = an_endpoint("10.0.0.1", "node0", ready=False, serving=True, terminating=True)
     ready = an_endpoint("10.0.0.2", "node1")
     both = [a_slice("web", going, ready)]
-    found, _ = backends_of(HTTP, Family.IPV4, both, "node0", local=False)
+    found, _, _ = backends_of(HTTP, Family.IPV4, both, "node0", local=False)
     assert [str(b.address) for b in found] == ["10.0.0.2"]
-    mine, total = backends_of(HTTP, Family.IPV4, both, "node0", local=True)
+    mine, total, _ = backends_of(HTTP, Family.IPV4, both, "node0", local=True)
     assert [b.state for b in mine] == [BackendState.TERMINATING]
     assert total == 2
-    assert backends_of(HTTP, Family.IPV4, both, "", local=True) == ((), 2)
+    assert backends_of(HTTP, Family.IPV4, both, "", local=True) == ((), 2, None)
+
+
+def test_the_one_that_is_out_of_reach_is_known() -> None:
+    going = an_endpoint("10.0.0.2", "node1", ready=False, serving=True, terminating=True)
+    slices = [a_slice("web", going)]
+    found, total, elsewhere = backends_of(HTTP, Family.IPV4, slices, "node0", local=True)
+    assert (found, total) == ((), 1)
+    assert elsewhere is not None
+    assert (str(elsewhere.address), elsewhere.port, elsewhere.local) == ("10.0.0.2", 8080, False)
+    for node, local in (("node1", True), ("node0", False)):
+        assert backends_of(HTTP, Family.IPV4, slices, node, local=local)[2] is None
+    mine = a_slice("web", an_endpoint("10.0.0.3", "node0"), name="web-y")
+    assert backends_of(HTTP, Family.IPV4, [*slices, mine], "node0", local=True)[2] == elsewhere
+    assert backends_of(HTTP, Family.IPV4, [*slices, mine], "node2", local=True)[2] is None
+    web = a_service("web", "192.0.2.240", policy=LOCAL)
+    (frontend,) = frontends_of(web, tuple(slices), "node0")
+    assert frontend.elsewhere == elsewhere
 
 
 def test_service_has_its_addresses_and_its_node_port() -> None:

@@ -69,7 +69,8 @@ class Datapath:
     `ring` gives the Maglev table of some backends as indexes into them. `sources` are the node's
     addresses that packets to other nodes' backends carry, one for each family. `hook` forces
     `tcx` or `clsact`; `auto` takes tcx where the kernel has it. For `linger` seconds a frontend
-    under Local keeps its last backend when that moves to another node.
+    under Local keeps its last backend when that moves to another node, and one whose backend has
+    come sends the connections that began before to where it was.
 
     Raises:
         DatapathError: when this process or kernel cannot load it, with what to do.
@@ -100,7 +101,8 @@ class Datapath:
         self._loaded = Loaded(pin_dir, config, capacity=capacity, path=path)
         self._tables = Tables(self._loaded.maps)
         self._ring = ring
-        self._frontends = Frontends(self._loaded.maps, ring, clock)
+        self._linger = linger
+        self._frontends = Frontends(self._loaded.maps, ring, clock, linger)
         self._lingering = Lingering(linger, clock)
         self._netlink = Netlink()
         links = self._opened_links(hook, uplinks, has_tcx=has_tcx())
@@ -197,10 +199,12 @@ class Datapath:
         failures = [*self._unreserved]
         failures += [each for refused in self._refused.values() for each in refused]
         failures += self._delivery.sync(self._frontends.backends, attach=shrink)
-        return Report(changed=changed, failures=tuple(failures), again_at=self._lingering.due)
+        due = [self._lingering.due, self._frontends.predecessors.due]
+        again_at = min((each for each in due if each is not None), default=None)
+        return Report(changed=changed, failures=tuple(failures), again_at=again_at)
 
     def _adopt(self) -> None:
-        self._frontends = Frontends(self._loaded.maps, self._ring, self._clock)
+        self._frontends = Frontends(self._loaded.maps, self._ring, self._clock, self._linger)
         self._frontends.adopt(self._tables)
         keys: dict[Key, tuple[bytes, ...]] = {}
         for key, entry in self._frontends.entries.items():

@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from onehop.adapters.bpf import layout
 from onehop.adapters.bpf.layout import Title, Word
 from onehop.adapters.bpf.numbers import Numbers
+from onehop.adapters.bpf.predecessors import Predecessors
 from onehop.adapters.bpf.records import Backends, Ring, TableSlots
 from onehop.adapters.bpf.syscall import Map
 from onehop.adapters.bpf.tables import Statistics, Tables, statistics
 from onehop.model.desired import FrontendDesired
 from onehop.model.reason import Reason, Refusal
-from onehop.model.service import Key, TrafficPolicy
+from onehop.model.service import Backend, Key, TrafficPolicy
 
 _NUMBER = struct.Struct("=I")
 
 
 @dataclass(slots=True)
 class Entry:
-    """A frontend as it is programmed. `listed` is false while the map has no room for it."""
+    """A frontend as it is programmed. `listed` is false while the map has no room for it.
+
+    `elsewhere` is what was wanted last, and so where its connections went until the next change.
+    """
 
     number: int
     owner: Key
@@ -29,6 +33,7 @@ class Entry:
     word: Word
     title: Title
     listed: bool
+    elsewhere: Backend | None = None
 
 
 class FullError(Exception):
@@ -42,7 +47,13 @@ class FullError(Exception):
 class Frontends:
     """Every frontend of the node, written in the order that a packet reads backwards."""
 
-    def __init__(self, maps: Mapping[str, Map], ring: Ring, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        maps: Mapping[str, Map],
+        ring: Ring,
+        clock: Callable[[], float],
+        linger: float = 0.0,
+    ) -> None:
         self._frontends = maps["frontends"]
         self._statistics = maps["service_stats"]
         self._words = maps["services"].memory().cast("Q")
@@ -50,12 +61,14 @@ class Frontends:
         self._numbers = Numbers(1, maps["services"].info.max_entries, clock)
         self._tables = TableSlots([maps[name] for name in layout.TABLES], ring, clock)
         self.backends = Backends(maps["backends"], clock)
+        self.predecessors = Predecessors(maps["predecessors"], self.backends, linger, clock)
         self.entries: dict[bytes, Entry] = {}
         self._unlisted: dict[bytes, Entry] = {}
         self._stale: list[tuple[tuple[int, ...], Word]] = []
 
     def adopt(self, tables: Tables) -> None:
         """Take over what an earlier process wrote."""
+        self.predecessors.clear()
         for key, number in tables.frontends().items():
             word, title = tables.word(number), tables.title(number)
             members = tables.members(word)
@@ -87,6 +100,7 @@ class Frontends:
             self._add(key, want)
             return True, True
         if keep_last and entry.members and not want.backends:
+            entry.elsewhere = want.elsewhere
             return False, False
         return self._change(key, entry, want), True
 
@@ -96,7 +110,7 @@ class Frontends:
         if number is None:
             self._release(members, word)
             raise FullError("services")
-        entry = Entry(number, want.service, members, word, _title(want), False)
+        entry = Entry(number, want.service, members, word, _title(want), False, want.elsewhere)
         self._write_title(entry)
         self._words[number] = word.pack()
         self.entries[key] = self._unlisted[key] = entry
@@ -108,6 +122,7 @@ class Frontends:
         if not entry.listed:
             self._unlisted[key] = entry
         old = (entry.members, entry.word)
+        self._succeed(entry, want)  # first: nobody may be sent here before it
         entry.owner = want.service
         if title != entry.title:
             entry.title = title
@@ -119,6 +134,15 @@ class Frontends:
         else:
             self._release(members, word)  # counted twice for a moment
         return changed
+
+    def _succeed(self, entry: Entry, want: FrontendDesired) -> None:
+        """What another node had alone so far may be this one's from now on."""
+        before, entry.elsewhere = entry.elsewhere, want.elsewhere
+        if before is None or not want.backends:
+            return
+        has_gone = want.elsewhere is None or want.elsewhere.address != before.address
+        if has_gone or not entry.members:
+            self.predecessors.begin(entry.number, before)
 
     def _acquire(self, want: FrontendDesired) -> tuple[tuple[int, ...], Word]:
         members: list[int] = []
@@ -163,6 +187,7 @@ class Frontends:
         for key, entry in entries.items():
             self._unlisted.pop(key, None)
             self._words[entry.number] = 0
+            self.predecessors.end(entry.number)
             self._stale.append((entry.members, entry.word))
             self._statistics.update(_NUMBER.pack(entry.number), self._statistics.zero)
             self._numbers.give(entry.number)
@@ -177,7 +202,8 @@ class Frontends:
             yield owner, statistics(self._statistics, mine)
 
     def settle(self) -> None:
-        """Give back the backends and tables that no word leads to any more."""
+        """Give back the backends and tables that no word leads to any more, or no longer."""
+        self.predecessors.expire()
         for members, word in self._stale:
             self._release(members, word)
         self._stale.clear()

@@ -84,6 +84,7 @@ SIZES: Mapping[str, tuple[int, int]] = {
     "backends": (4, BACKEND.size),
     "node_addresses": (16, 4),
     "service_stats": (4, STATISTICS.size),
+    "predecessors": (4, 4),
     **{name: (4, 4 * turns) for name, turns in zip(TABLES, TURNS, strict=True)},
 }
 

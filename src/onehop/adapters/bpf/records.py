@@ -89,6 +89,19 @@ class Backends:
         self._users[number] += 1
         return number
 
+    def share(self, backend: Backend) -> int | None:
+        """The number of another node's backend, for one use more that changes no record.
+
+        None when the map is full, or when this node has the address by now.
+        """
+        number = self._number_of.get(layout.pack_place(backend.address, backend.port))
+        if number is None:
+            return self.acquire(backend)
+        if number in self.local:
+            return None
+        self._users[number] += 1
+        return number
+
     def _leave(self, number: int) -> None:
         if number in self.local:
             self.set_link(number, 0)

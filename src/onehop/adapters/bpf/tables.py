@@ -87,6 +87,8 @@ class Tables:
             )  # fmt: skip
         maps = {name: Map(syscall.pinned(pin_dir / name), name, writable=False) for name in names}
         for name, sizes in layout.SIZES.items():
+            if name not in maps:
+                continue
             info = maps[name].info
             if (info.key_size, info.value_size) != sizes:
                 raise DatapathError(
