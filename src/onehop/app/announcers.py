@@ -118,6 +118,7 @@ class Announcers:
         self._announcements: tuple[Announcement, ...] = ()
         self._links: tuple[Link, ...] = ()
         self._macs: frozenset[Mac] = frozenset()
+        self._places: dict[_Place, Link] = {}
         self._wanted: dict[_Place, set[IPAddress]] = {}
         self._ports: dict[_Place, _Port] = {}
         self._failed = False
@@ -130,13 +131,11 @@ class Announcers:
         unchanged = announcements is self._announcements and links == self._links
         if unchanged and not self._failed:
             return Report()
-        places = _places(links)
-        changed = sum(self._leave(place) for place in [*self._wanted] if place not in places)
+        changed = self._take(links) if links != self._links else 0
         gone, come = difference(self._announcements, announcements)
-        self._announcements, self._links = announcements, links
-        self._macs = frozenset(link.mac for link in links)
+        self._announcements = announcements
         failures: list[Failure] = []
-        for place, link in places.items():
+        for place, link in self._places.items():
             if place in self._wanted:
                 added, removed = self._want(place, gone, come)
             else:
@@ -146,6 +145,12 @@ class Announcers:
             failures += self._serve(place, link, added, removed)
         self._failed = bool(failures)
         return Report(changed=changed, failures=tuple(failures))
+
+    def _take(self, links: tuple[Link, ...]) -> int:
+        """Links differ: leave the places that are gone; how many addresses that touches."""
+        self._links, self._places = links, _places(links)
+        self._macs = frozenset(link.mac for link in links)
+        return sum(self._leave(place) for place in [*self._wanted] if place not in self._places)
 
     def _want(
         self, place: _Place, gone: Iterable[Announcement], come: Iterable[Announcement]
@@ -215,7 +220,7 @@ class Announcers:
         """Withdraw everything: nobody is told, the links just fall silent."""
         for place in [*self._wanted]:
             self._leave(place)
-        self._announcements, self._links = (), ()
+        self._announcements, self._links, self._places = (), (), {}
 
 
 def _places(links: tuple[Link, ...]) -> dict[_Place, Link]:
