@@ -27,7 +27,7 @@ BENCHES = {
     "kube": (100, "controllers on a real API server, ours and MetalLB's"),
     "kube_large": (2, "the same with 10 000 Services"),
     "kube_rest": (10, "what is asked of the API server while nothing happens"),
-    "kube_speaker": (24, "an EndpointSlice written to an API server, to the wire and the kernel"),
+    "kube_speaker": (100, "an EndpointSlice written to an API server, to the wire and the kernel"),
     "kube_failover": (5, "a node or its speaker ends, until another has its addresses"),
     "kube_outage": (10, "the API server away for so many minutes, under traffic"),
 }

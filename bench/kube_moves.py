@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import select
+import socket
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -139,6 +140,11 @@ class Mover:
         """Note the time if the answer to what was put has begun to come."""
         if not self.answered_at and select.select([self.connection.sock], [], [], 0)[0]:
             self.answered_at = time.time_ns()
+
+    def wait(self, wire: socket.socket) -> None:
+        """Wait for a frame or for the answer, a while at most, and take no processor for it."""
+        sought = [wire] if self.answered_at else [wire, self.connection.sock]
+        select.select(sought, [], [], 0.01)
 
     def answered(self) -> None:
         """Read the answer to what was put.
