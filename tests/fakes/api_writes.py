@@ -262,6 +262,7 @@ class ApiWrites:
             if name in meta and meta[name] != old["metadata"].get(name):
                 return _status(409, f"Operation cannot be fulfilled: {name}")
         if old is not None:
+            body = _without_deleted(body, old)
             is_merge = request.headers["content-type"] == "application/merge-patch+json"
             kept = old.get("spec", {}) if is_merge else {}
             body = {**old, **body, "metadata": {**old["metadata"], **meta}}
@@ -270,6 +271,17 @@ class ApiWrites:
         made = self.put(path, body)
         self.on_write(path, made)
         return 200, {}, _text(made)
+
+
+def _without_deleted(body: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """A strategic merge patch that deletes conditions, as the whole that comes of it."""
+    said = body.get("status", {}).get("conditions", [])
+    types = {each["type"] for each in said if each.get("$patch") == "delete"}
+    if not types:
+        return body
+    have = old["status"]["conditions"]
+    kept = [each for each in have if each["type"] not in types]
+    return {**body, "status": {**old["status"], "conditions": kept}}
 
 
 def _read(stream: Any, number: int) -> Seen | None:

@@ -10,7 +10,7 @@ import pytest
 
 from onehop.adapters.kube.connection import Connection, Request
 from onehop.adapters.kube.kubeconfig import load_access
-from onehop.lab.kube_client import MERGE
+from onehop.lab.kube_client import APPLY, MERGE
 from tests.kube.cluster import Cluster
 from tests.kube.site import Ring, Site
 
@@ -197,6 +197,37 @@ def test_a_service_of_another_type_keeps_nothing_of_ours(site: Site, ring: Ring)
     assert site.addresses("web") == ()
     site.cluster.apply([site.service("next")])
     ring.until(lambda: bool(site.addresses("next")))
+
+
+def shared_with_another(site: Site, name: str) -> None:
+    """Another manager says the same conditions in the same words, as who restores a dump does."""
+    conditions = list(site.conditions(name).values())
+    body = {
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": site.apps}, "status": {"conditions": conditions},
+    }  # fmt: skip
+    path = f"{site.path(name)}/status?fieldManager=backup&force=true"
+    site.cluster.client.request("PATCH", path, body, APPLY)
+    managers = owners_of_status(site, name)
+    assert "AddressAllocated" in managers["backup"]
+    assert "AddressAllocated" in managers["onehop"]
+
+
+def test_a_condition_that_somebody_else_says_too_goes_with_ours(site: Site, ring: Ring) -> None:
+    site.cluster.apply([site.service("web", sessionAffinity="ClientIP")])
+    ring.until(lambda: "FullySupported" in site.conditions("web"))
+    shared_with_another(site, "web")
+    patch = '{"spec":{"sessionAffinity":"None"}}'
+    site.cluster.kubectl("patch", "service", "web", "-n", site.apps, "--type=merge", "-p", patch)
+    ring.until(lambda: site.conditions("web").keys() == {"AddressAllocated"})
+    assert bool(site.addresses("web"))
+    shared_with_another(site, "web")
+    patch = (
+        '{"spec":{"type":"ClusterIP","loadBalancerClass":null,'
+        '"allocateLoadBalancerNodePorts":null}}'
+    )
+    site.cluster.kubectl("patch", "service", "web", "-n", site.apps, "--type=merge", "-p", patch)
+    ring.until(lambda: not site.conditions("web"))
 
 
 def test_who_comes_back_gets_the_same_address_also_from_the_next_controller(

@@ -23,6 +23,7 @@ _BODY_LIMIT = 1 << 24
 # The kinds of patch (Kubernetes API concepts, "patch and apply").
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
 class LostError(Exception):

@@ -1,9 +1,11 @@
 """Statuses: what a Service's status holds now, what it ought to hold, and the write between.
 
 A write is a server-side apply on the status subresource, in our own name and by force: it says
-only what is ours, so the conditions of others stay, and what it says no more goes. It carries the
-uid and the version of the object that was decided on, so the server itself refuses the write of
-whoever decided on an older one, a deposed controller among them (docs/decisions/0112).
+only what is ours, so the conditions of others stay, and what it says no more goes. But for a
+condition of ours that somebody else has said too, in the same words: that is theirs as well, and
+takes a removal by name. Each write carries the uid and the version of the object that was decided
+on, so the server itself refuses the write of whoever decided on an older one, a deposed controller
+among them (docs/decisions/0112).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from onehop.adapters.kube.connection import APPLY_PATCH, Request
+from onehop.adapters.kube.connection import APPLY_PATCH, STRATEGIC_PATCH, Request
 from onehop.adapters.kube.structs import Live, LiveCondition
 from onehop.model.address import IPAddress
 from onehop.model.desired import ServiceStatus
@@ -40,9 +42,7 @@ def applied(path: str, body: Mapping[str, object], manager: str = FIELD_MANAGER)
 
 def agrees(live: Live, status: ServiceStatus) -> bool:
     """Whether a status says already what it ought to say; a server without ipMode is forgiven."""
-    return addresses_agree(live, status.addresses) and _conditions(live) == {
-        each.type: (str(each.status), each.reason, each.message) for each in status.conditions
-    }
+    return addresses_agree(live, status.addresses) and _conditions(live) == _said(status)
 
 
 def addresses_agree(live: Live, addresses: tuple[IPAddress, ...]) -> bool:
@@ -59,6 +59,10 @@ def has_ours(live: Live) -> bool:
     return any(each.type in CONDITIONS for each in live.conditions)
 
 
+def _said(status: ServiceStatus) -> dict[str, tuple[str, str, str]]:
+    return {each.type: (str(each.status), each.reason, each.message) for each in status.conditions}
+
+
 def _conditions(live: Live) -> dict[str, tuple[str, str, str]]:
     return {
         each.type: (each.status, each.reason or "", each.message or "")
@@ -68,7 +72,14 @@ def _conditions(live: Live) -> dict[str, tuple[str, str, str]]:
 
 
 def status_write(key: Key, live: Live, status: ServiceStatus, now: str) -> Request:
-    """The write that makes a Service's status say this; `now` as Kubernetes writes an instant."""
+    """The write that makes a Service's status say this; `now` as Kubernetes writes an instant.
+
+    When nothing is missing and conditions are to go, they are removed, whoever else has said them.
+    """
+    have, said = _conditions(live), _said(status)
+    left = have.keys() - said.keys()
+    if left and addresses_agree(live, status.addresses) and said.items() <= have.items():
+        return _removal(key, live, left)
     before = {each.type: each for each in live.conditions}
     body: dict[str, object] = {
         "conditions": [_condition(each, before.get(each.type), now) for each in status.conditions]
@@ -82,11 +93,21 @@ def status_write(key: Key, live: Live, status: ServiceStatus, now: str) -> Reque
 
 def withdrawal(key: Key, live: Live) -> Request:
     """The write that takes away what is ours in a Service's status, and nothing else."""
-    return _apply(key, live, {})
+    return _removal(key, live, _conditions(live))
+
+
+def _removal(key: Key, live: Live, types: Iterable[str]) -> Request:
+    status = {"conditions": [{"$patch": "delete", "type": each} for each in sorted(types)]}
+    path = f"{status_path(key)}?fieldManager={FIELD_MANAGER}"
+    return Request("PATCH", path, _encode(_body(key, live, status)), STRATEGIC_PATCH, _BRIEF)
 
 
 def _apply(key: Key, live: Live, status: Mapping[str, object]) -> Request:
-    body = {
+    return applied(status_path(key), _body(key, live, status))
+
+
+def _body(key: Key, live: Live, status: Mapping[str, object]) -> Mapping[str, object]:
+    return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
@@ -97,7 +118,6 @@ def _apply(key: Key, live: Live, status: Mapping[str, object]) -> Request:
         },
         "status": status,
     }
-    return applied(status_path(key), body)
 
 
 def _condition(want: Condition, have: LiveCondition | None, now: str) -> dict[str, object]:

@@ -138,7 +138,8 @@ class ServiceStatuses:
             return write.is_over(live)
         del self._written[key]
         self._assume(key, None)
-        return True
+        # What stays although it was left out is somebody else's as well, and wants another write.
+        return write.status is None or agrees(live, write.status)
 
     def sync(
         self, want: Mapping[Key, ServiceStatus], have: Objects, live: LiveLookup,

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from onehop.adapters.kube.connection import Request
 from onehop.adapters.kube.statuses import (
     CONDITIONS,
     agrees,
@@ -33,6 +34,7 @@ ALLOCATED = LiveCondition(
     type="AddressAllocated", status="True", reason="Allocated", message="from pool a",
     last_transition_time="2026-01-01T00:00:00Z",
 )  # fmt: skip
+SUPPORTED = LiveCondition(type="FullySupported", status="False", reason="AffinityUnsupported")
 FOREIGN = LiveCondition(type="example.org/Checked", status="True", reason="X")
 
 
@@ -129,11 +131,34 @@ def test_who_has_no_address_and_gets_none_is_told_nothing_about_addresses() -> N
     assert refused["status"] == {"conditions": []}
 
 
-def test_a_withdrawal_says_nothing_so_that_all_that_is_ours_goes() -> None:
-    request = withdrawal(KEY, live(conditions=(FOREIGN, ALLOCATED)))
-    assert request.kind == "application/apply-patch+yaml"
+def removed(request: Request) -> list[str]:
+    """The conditions that a request removes, whoever has said them; none if it does more."""
+    if request.kind != "application/strategic-merge-patch+json":
+        return []
     body = json.loads(request.body)
-    assert (body["metadata"]["resourceVersion"], body["status"]) == ("7", {})
+    assert (body["metadata"]["uid"], body["metadata"]["resourceVersion"]) == ("u1", "7")
+    assert body["status"].keys() == {"conditions"}
+    assert all(each["$patch"] == "delete" for each in body["status"]["conditions"])
+    return [each["type"] for each in body["status"]["conditions"]]
+
+
+def test_a_withdrawal_removes_what_is_ours_whoever_has_said_it_too() -> None:
+    have = (FOREIGN, SUPPORTED, ALLOCATED)
+    request = withdrawal(KEY, live(conditions=have))
+    assert removed(request) == ["AddressAllocated", "FullySupported"]
+
+
+@pytest.mark.parametrize(
+    ("before", "gone"),
+    [
+        (live(ingress=INGRESS, conditions=(FOREIGN, SUPPORTED, ALLOCATED)), ["FullySupported"]),
+        (live(ingress=INGRESS, conditions=(SUPPORTED,)), []),
+        (live(conditions=(SUPPORTED, ALLOCATED)), []),
+        (live(ingress=INGRESS[:1], conditions=(SUPPORTED, ALLOCATED)), []),
+    ],
+)
+def test_a_condition_alone_that_is_to_go_is_removed(before: Live, gone: list[str]) -> None:
+    assert removed(status_write(KEY, before, WANT, "t")) == gone
 
 
 def test_services_of_one_owner_are_written_in_a_row() -> None:

@@ -308,7 +308,8 @@ def test_a_service_of_nobody_loses_our_conditions_and_others_are_not_touched(rin
     ring.settle()
     [write] = ring.api.writes()
     assert write.path.startswith("/api/v1/namespaces/kafka/services/broker-0/status?")
-    assert write.json["status"] == {}
+    gone = [{"$patch": "delete", "type": "AddressAllocated"}]
+    assert write.json["status"] == {"conditions": gone}
 
 
 def test_a_deposed_controller_forgets_what_it_wanted(api: ApiWrites) -> None:
