@@ -100,14 +100,18 @@ def create(path: Path, name: str) -> None:
     """A new network namespace, pinned at `path` and known to `ip netns` as `name`.
 
     Raises:
-        OSError: when the kernel refuses, or the name is taken.
+        OSError: when the kernel refuses, or the name or the path is taken; nothing is left then.
     """
     path.touch(exist_ok=False)
-    with _returning_home():
-        _check(_libc.unshare(_CLONE_NEWNET), "new network namespace")
-        _mount(_OWN, path, "none", _MS_BIND)
-    NAMES.mkdir(exist_ok=True)
-    (NAMES / name).symlink_to(path)
+    try:
+        with _returning_home():
+            _check(_libc.unshare(_CLONE_NEWNET), "new network namespace")
+            _mount(_OWN, path, "none", _MS_BIND)
+        NAMES.mkdir(exist_ok=True)
+        (NAMES / name).symlink_to(path)
+    except OSError:
+        remove(path)
+        raise
 
 
 def remove(path: Path) -> None:
