@@ -74,8 +74,8 @@ def _shape(net: Network) -> None:
         for where, link in ((node.name, "eno1"), ("lan", f"p{node.index}")):
             device = ["tc", "-n", net.prefix + where, "qdisc", "add", "dev", link, "root"]
             subprocess.run([*device, *RATE.split()], check=True)
-    for node in ("b", "c"):
-        there = net.nodes[node]
+    for name in ("b", "c"):
+        there = net.nodes[name]
         net.ip("a", f"route add 10.0.{there.index}.0/24 via {there.address}")
 
 
