@@ -6,6 +6,7 @@ next controller begins where this one has ended.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 from contextlib import closing
@@ -41,7 +42,7 @@ class KubeControllerSettings:
 
 
 class KubeController:
-    """The parts of a cluster's controller, wired."""
+    """The parts of a cluster's controller, wired, on the loop that runs."""
 
     def __init__(self, access: Access, settings: KubeControllerSettings, log: Log) -> None:
         identity = settings.pod or f"{socket.gethostname()}_{secrets.token_hex(4)}"
@@ -65,6 +66,7 @@ class KubeController:
             recall=Recall(
                 path=released_path(settings.own_namespace), decoded=self.writer.released.found
             ),
+            loop=asyncio.get_running_loop(),
         )
         self.controller = Controller(
             self.store, log, lb_class=settings.lb_class, leadership=self.lease

@@ -1,8 +1,7 @@
 """Where a coroutine that never ends runs: in a thread with a loop of its own, or on a given loop.
 
-Whoever decides for long, or has no loop, reads in a thread. Whoever has a loop and decides fast
-reads on it, and so hears of a change without waiting for another thread to be woken and for the
-interpreter's lock.
+Whoever has a loop reads on it, and so hears of a change without waiting for another thread to be
+woken and for the interpreter's lock. Whoever has none reads in a thread.
 """
 
 from __future__ import annotations
