@@ -3,7 +3,9 @@
 It goes on where it stopped as long as the server knows that version, and lists anew when it does
 not (410). A list is compared with what is known: only what differs is news. After a lost
 connection it first looks whether the server's version went back, as after a restore of its
-database from a backup: a watch from a version that is still to come would hear nothing.
+database from a backup: a watch from a version that is still to come would hear nothing. Where the
+server has come as far again since, the newest object that is known tells: unless it stands there
+as it was, everything is listed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -62,6 +64,20 @@ class RefusedError(EndError):
         self.status = status
         self.why = why
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The object that was seen in the highest version."""
+
+    key: Key
+    version: str
+    text: msgspec.Raw
+
+    def stands_in(self, page: Page) -> bool:
+        """Whether a list of its name alone has it unchanged."""
+        items = page.items or ()
+        return len(items) == 1 and _content(items[0]) == _content(self.text)
 
 
 class GoneError(EndError):
@@ -150,6 +166,7 @@ class Reflector:
         self._served = self._source.versions[0]
         self._version = ""  # to watch from; empty: list first
         self._highest = 0  # the highest version seen, to notice a server that went back
+        self._newest: Newest | None = None  # None: there is none, or it was deleted
         self._unsure = False  # whether it may have gone back
         self._connects = 0  # of the channel, when the server's version was looked at
         # In a row: a watch that stands a while, or brings anything, ends the row.
@@ -191,6 +208,7 @@ class Reflector:
         """Read the whole list and take over what differs."""
         size = self._timing.page if self._paged else 0
         keys: set[Key] = set()
+        self._newest = None
         first, after = True, ""
         while first or after:
             query = f"&limit={size}" if size else ""
@@ -203,7 +221,9 @@ class Reflector:
             if first:
                 self._look_at(page.metadata.resource_version)
             for number, raw in enumerate(page.items or ()):
-                keys.add(self._shelf.put(raw))
+                key = self._shelf.put(raw)
+                keys.add(key)
+                self._note(key, raw)
                 if not number % _AT_ONCE:
                     await asyncio.sleep(0)
             self._watcher.heard(self._shelf)
@@ -227,8 +247,11 @@ class Reflector:
         hid = before != self._shelf.versions
         self._patience = least if hid else min(2 * self._patience, _PATIENT * least)
 
-    async def _page(self, query: str) -> Page:
-        path = self._source.path(self._served) + query
+    async def _page(self, query: str, only: Key | None = None) -> Page:
+        source = self._source
+        if only is not None:
+            source = replace(source, namespace=only.namespace, name=only.name)
+        path = source.path(self._served) + query
         answer = await self._asked(path, listing=True)
         try:
             return _PAGE.decode(await self._channel.body(answer))
@@ -236,12 +259,25 @@ class Reflector:
             raise RefusedError(answer.status, f"the list cannot be read: {error}") from None
 
     async def _look_back(self) -> None:
-        """Ask for the version that the server is at."""
-        page = await self._page("&limit=1")
+        """List anew unless the server is at our version or further, by way of what we saw."""
+        newest = self._newest
+        if newest is None and self._shelf.versions:
+            self._shelf.distrust()  # a deletion is seen nowhere
+            self._version = ""
+            return
+        page = await self._page("&limit=1", newest.key if newest else None)
         self._unsure = False
         self._connects = self._channel.connects
-        if _number(page.metadata.resource_version) < self._highest:
+        is_behind = _number(page.metadata.resource_version) < self._highest
+        if is_behind or not (newest.stands_in(page) if newest else not page.items):
+            self._shelf.distrust()
             self._version = ""
+
+    def _note(self, key: Key, raw: msgspec.Raw) -> None:
+        """Remember the object if none that is known is newer."""
+        version = self._shelf.versions.get(key, "")
+        if self._newest is None or _number(version) >= _number(self._newest.version):
+            self._newest = Newest(key, version, raw.copy())  # not a view of a whole page
 
     def _look_at(self, version: str) -> None:
         number = _number(version)
@@ -304,9 +340,10 @@ class Reflector:
             raise GoneError
         self._highest = number
         if event.type in ("ADDED", "MODIFIED"):
-            self._shelf.put(event.object)
+            self._note(self._shelf.put(event.object), event.object)
         elif event.type == "DELETED":
             self._shelf.drop(event.object)
+            self._newest = None
         self._version = version
 
     def _error(self, status: Status) -> None:
@@ -403,6 +440,15 @@ class Reflector:
     def _fine(self) -> None:
         self._denied = 0
         self._watcher.fine(self._shelf)
+
+
+def _content(raw: msgspec.Raw) -> object:
+    """What an object says; its kind is said in a watch and not in a list."""
+    plain = msgspec.json.decode(raw)
+    if isinstance(plain, dict):
+        plain.pop("kind", None)
+        plain.pop("apiVersion", None)
+    return plain
 
 
 def _number(version: str) -> int:

@@ -13,7 +13,7 @@ from onehop.adapters.kube.credentials import TokenFile
 from onehop.adapters.kube.store import KubeStore
 from onehop.model.reason import Reason
 from onehop.model.service import Key
-from tests.fakes.api_server import ApiServer, status
+from tests.fakes.api_server import ApiServer, Id, Plain, status
 from tests.unit.adapters.kube.conftest import QUICK, access
 from tests.unit.adapters.kube.objects import eventually, peer, pool, service
 
@@ -126,6 +126,68 @@ def test_a_server_that_went_back_in_time_is_believed(api: ApiServer, opened: Ope
     assert objects.services[WEB].type == "LoadBalancer"
     api.put(service("after"))
     eventually(store, lambda o: Key("shop", "after") in o.services)
+
+
+NEVER_SILENT = replace(QUICK, inactivity=60.0)  # silence is answered by a list, some time
+
+
+def restored(api: ApiServer, backup: dict[Id, Plain], version: int, *then: Plain) -> None:
+    """Be as a backup says, and have come on from there when the server is back."""
+    api.stop()
+    api.go_back(backup, version)
+    api.oldest = 0
+    api.put(*then)
+    api.start()
+
+
+def test_a_version_that_comes_a_second_time_is_another_one(api: ApiServer, opened: Open) -> None:
+    api.put(service())
+    backup, version = dict(api.objects), api.version
+    store = opened(timing=NEVER_SILENT)
+    store.refresh()
+    api.put(service("web", "192.0.2.1"))
+    eventually(store, lambda o: o.services[WEB].ingress)
+    restored(api, backup, version, service("web", "192.0.2.2"))
+    eventually(store, lambda o: str(o.services[WEB].ingress[0]) == "192.0.2.2")
+
+
+def test_a_server_that_went_back_and_came_further_since_is_believed(
+    api: ApiServer, opened: Open
+) -> None:
+    api.put(service())
+    backup, version = dict(api.objects), api.version
+    store = opened(timing=NEVER_SILENT)
+    store.refresh()
+    api.put(service("undone"))
+    eventually(store, lambda o: len(o.services) == 2)
+    restored(api, backup, version, service("a"), service("b"))
+    eventually(store, lambda o: {key.name for key in o.services} == {"web", "a", "b"})
+
+
+def test_what_was_deleted_is_back_with_a_backup(api: ApiServer, opened: Open) -> None:
+    api.put(service(), service("lost"))
+    backup, version = dict(api.objects), api.version
+    store = opened(timing=NEVER_SILENT)
+    store.refresh()
+    api.delete("Service", "shop", "lost")
+    eventually(store, lambda o: len(o.services) == 1)
+    restored(api, backup, version, pool(), pool("more"))
+    eventually(store, lambda o: len(o.services) == 2)
+
+
+def test_a_server_that_was_away_and_holds_what_it_held_is_not_listed_anew(
+    api: ApiServer, opened: Open
+) -> None:
+    api.put(service(), service("newest"), pool())
+    store = opened()
+    store.refresh()
+    lists = len(api.requests("services", watch=False))
+    watches = len(api.requests("services", watch=True))
+    api.stop()
+    api.start()
+    eventually(store, lambda _: len(api.requests("services", watch=True)) > watches)
+    looks = api.requests("services", watch=False)[lists:]
+    assert [call.query["fieldSelector"] for call in looks] == ["metadata.name=newest"]
 
 
 def test_while_the_server_is_away_everything_stays_and_one_problem_says_since_when(
