@@ -1,4 +1,4 @@
-"""A namespace for the whole folder, and a BPF file system for each test."""
+"""A namespace for the whole folder; for each test a BPF file system, and a clock that stands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.adapters.bpf.clock import Clock
 from tests.unit.adapters.bpf.node import bpffs, namespace
 
 
@@ -20,3 +21,8 @@ def node() -> Iterator[None]:
 def pins(tmp_path: Path) -> Iterator[Path]:
     with bpffs(tmp_path / "bpf") as folder:
         yield folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

@@ -14,6 +14,7 @@ from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.delivery import LINGER
 from onehop.adapters.bpf.netlink import device_index
 from onehop.model.reason import Reason
+from tests.unit.adapters.bpf.clock import Clock
 from tests.unit.adapters.bpf.node import POD, POD_ADDRESS, UPLINK, ip
 from tests.unit.adapters.bpf.wants import LOCAL, a_backend, a_frontend, by_turns, wanted
 
@@ -29,14 +30,6 @@ NEW_POD = (
 )
 
 Factory = Callable[..., Datapath]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

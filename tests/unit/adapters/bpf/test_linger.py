@@ -13,6 +13,7 @@ from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.linger import Lingering
 from onehop.model.desired import FrontendDesired
 from onehop.model.service import TrafficPolicy
+from tests.unit.adapters.bpf.clock import Clock
 from tests.unit.adapters.bpf.node import POD_ADDRESS, UPLINK
 from tests.unit.adapters.bpf.wants import (
     CLUSTER,
@@ -31,22 +32,8 @@ ELSEWHERE = replace(HERE, backends=(), total=1)
 NOWHERE = replace(HERE, backends=(), total=0)
 
 
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def test_it_is_held_for_the_span_and_no_longer(clock: Clock) -> None:
+    clock.now = 100.0
     lingering = Lingering(SECONDS, clock)
     lingering.begin()
     assert lingering.holds(KEY, ELSEWHERE)

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from onehop.adapters.bpf.numbers import REST, Numbers
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.unit.adapters.bpf.clock import Clock
 
 
 def test_they_come_in_order_until_the_limit(clock: Clock) -> None:

@@ -13,6 +13,7 @@ from onehop.adapters.bpf import layout, syscall
 from onehop.adapters.bpf.datapath import Datapath
 from onehop.adapters.bpf.syscall import Map
 from onehop.model.desired import FrontendDesired
+from tests.unit.adapters.bpf.clock import Clock
 from tests.unit.adapters.bpf.node import POD_ADDRESS, UPLINK
 from tests.unit.adapters.bpf.wants import LOCAL, a_backend, a_frontend, by_turns, wanted
 
@@ -24,21 +25,6 @@ HERE = a_frontend("192.168.200.241", a_backend(POD_ADDRESS, local=True), policy=
 ELSEWHERE = replace(HERE, backends=(), total=1, elsewhere=OLD)
 BOTH = replace(HERE, total=2, elsewhere=OLD)
 NOWHERE = replace(HERE, backends=(), total=0)
-
-
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def make(pins: Path, clock: Clock, linger: float = SECONDS) -> Datapath:
